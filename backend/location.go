@@ -1,0 +1,199 @@
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Location is a storage path taken apart.
+type Location struct {
+	Scheme string // "s3" or "file"
+	Bucket string // "" for file
+	Prefix string // no slash at either end; for file the directory without its leading slash
+
+	// Params are the options of the URL, validated and in one form each:
+	// endpoint_override (a URL), region, scheme, path_style ("true" or "false").
+	Params map[string]string
+}
+
+// Path is the directory of a file location.
+func (l Location) Path() string { return "/" + l.Prefix }
+
+// String is the canonical URL: two spellings of the same place give the same string.
+// Options that say how to get there, and not where it is, are left out.
+func (l Location) String() string {
+	u := url.URL{Scheme: l.Scheme, Host: l.Bucket, Path: l.Path()}
+	if l.Scheme != "file" {
+		u.Path = strings.TrimSuffix(u.Path, "/")
+	}
+	if endpoint := l.Params["endpoint_override"]; endpoint != "" {
+		u.RawQuery = url.Values{"endpoint_override": {endpoint}}.Encode()
+	}
+	return u.String()
+}
+
+var (
+	supportedSchemes = []string{"s3", "file"}
+	plannedSchemes   = []string{"gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "az"}
+)
+
+// ParseLocation takes a storage path in the forms that Ray and pyarrow take:
+//
+//	s3://bucket/path?endpoint_override=http://localhost:9000&region=eu-west-1&scheme=http
+//	file:///path
+//	/path
+//
+// The error never repeats what might be a secret: neither what stands before an '@', nor
+// a value, nor a source that does not parse.
+func ParseLocation(source string) (Location, error) {
+	l, err := parseLocation(source)
+	if err != nil {
+		return Location{}, fmt.Errorf("storage path: %w: %w", ErrConfig, err)
+	}
+	return l, nil
+}
+
+func parseLocation(source string) (Location, error) {
+	if source == "" {
+		return Location{}, errors.New("empty")
+	}
+	if !utf8.ValidString(source) || strings.IndexByte(source, 0) >= 0 {
+		return Location{}, errors.New("not UTF-8 text")
+	}
+	if strings.HasPrefix(source, "/") { // a plain path: nothing in it is special
+		prefix, err := cleanPrefix(source)
+		return Location{Scheme: "file", Prefix: prefix}, err
+	}
+	scheme, rest, ok := strings.Cut(source, "://")
+	if !ok {
+		return Location{}, errors.New("neither an absolute path nor a URL such as s3://bucket/path")
+	}
+	scheme = strings.ToLower(scheme)
+	if err := checkScheme(scheme); err != nil {
+		return Location{}, err
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	if strings.Contains(rest+query, "#") {
+		return Location{}, errors.New("'#' has a meaning in URLs: write it %23")
+	}
+	authority, rawPath, _ := strings.Cut(rest, "/")
+	if err := checkAuthority(scheme, authority, rawPath); err != nil {
+		return Location{}, err
+	}
+	decoded, err := url.PathUnescape(rawPath)
+	if err != nil {
+		return Location{}, errors.New("a '%' that begins no escape: write it %25")
+	}
+	l := Location{Scheme: scheme, Bucket: authority}
+	if scheme == "file" {
+		l.Bucket = ""
+	}
+	if l.Prefix, err = cleanPrefix(decoded); err != nil {
+		return Location{}, err
+	}
+	l.Params, err = parseParams(scheme, query)
+	return l, err
+}
+
+func checkScheme(scheme string) error {
+	supported := "supported are s3://, file:// and absolute paths"
+	switch {
+	case slices.Contains(supportedSchemes, scheme):
+		return nil
+	case slices.Contains(plannedSchemes, scheme):
+		return fmt.Errorf("%s:// is not supported yet; %s", scheme, supported)
+	}
+	known := slices.Concat(supportedSchemes, plannedSchemes)
+	return fmt.Errorf("unknown scheme%s; %s", didYouMean(scheme, known), supported)
+}
+
+// checkAuthority refuses what stands between "://" and the next slash if it is no
+// bucket. A secret key may have slashes in it, and so reach into the path.
+func checkAuthority(scheme, authority, rawPath string) error {
+	if strings.Contains(authority, "@") ||
+		strings.Contains(authority, ":") && strings.Contains(rawPath, "@") {
+		return errors.New("credentials do not belong in a URL: set AWS_PROFILE, or " +
+			"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role")
+	}
+	if scheme == "file" {
+		if authority != "" && authority != "localhost" {
+			return errors.New("file:// takes three slashes and a path of this machine: file:///path")
+		}
+		return nil
+	}
+	switch {
+	case authority == "":
+		return errors.New("no bucket: s3://bucket/path")
+	case strings.Contains(authority, ":"):
+		return errors.New("a bucket has no port; an endpoint goes into endpoint_override=")
+	case !isBucket(authority):
+		return errors.New("impossible bucket name")
+	}
+	return nil
+}
+
+// isBucket is wider than AWS's rules, since other servers' are.
+func isBucket(name string) bool {
+	for _, c := range name {
+		if !strings.ContainsRune("-._", c) && !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z') {
+			return false
+		}
+	}
+	return len(name) <= 255 && strings.Trim(name, ".") != ""
+}
+
+func cleanPrefix(p string) (string, error) {
+	if strings.IndexByte(p, 0) >= 0 || !utf8.ValidString(p) {
+		return "", errors.New("the path is not UTF-8 text")
+	}
+	if slices.Contains(strings.Split(p, "/"), "..") {
+		return "", errors.New("'..' in the path")
+	}
+	return strings.Trim(path.Clean("/"+p), "/"), nil
+}
+
+// didYouMean names the one of known that word is probably meant to be, if any.
+func didYouMean(word string, known []string) string {
+	best, least := "", 3 // two letters off at most
+	for _, k := range slices.Sorted(slices.Values(known)) {
+		if d := distance(word, k); d < least && d < len(k) {
+			best, least = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", best)
+}
+
+// distance is Levenshtein's; words too long to be a typing error are far.
+func distance(a, b string) int {
+	if len(a) > 64 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func paramNames() []string { return slices.Sorted(maps.Keys(s3Params)) }

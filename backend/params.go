@@ -1,0 +1,152 @@
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// s3Params are the options of an s3:// URL, named as pyarrow's S3FileSystem names them, and
+// path_style. Each gives its value in one form, or says why it is none.
+var s3Params = map[string]func(value string) (string, error){
+	"endpoint_override":        endpointParam,
+	"region":                   regionParam,
+	"scheme":                   schemeParam,
+	"path_style":               boolParam,
+	"force_virtual_addressing": boolParam,
+	"allow_bucket_creation":    boolParam,
+}
+
+// secretParams are what other tools take in URLs and trainfs does not.
+var secretParams = []string{"access_key", "secret_key", "session_token"}
+
+func parseParams(scheme, query string) (map[string]string, error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, errors.New("malformed options after '?'")
+	}
+	if scheme != "s3" && len(values) > 0 {
+		return nil, fmt.Errorf("%s:// takes no options", scheme)
+	}
+	params := make(map[string]string)
+	for name, given := range values {
+		name = strings.ReplaceAll(name, "-", "_")
+		parse, ok := s3Params[name]
+		if !ok {
+			return nil, unknownParam(name)
+		}
+		if _, twice := params[name]; twice || len(given) > 1 {
+			return nil, fmt.Errorf("option %s is given twice", name)
+		}
+		if params[name], err = parse(given[0]); err != nil {
+			return nil, fmt.Errorf("option %s: %w", name, err)
+		}
+	}
+	return params, reconcile(params)
+}
+
+func unknownParam(name string) error {
+	for _, secret := range secretParams {
+		if name == secret {
+			return fmt.Errorf("option %s: credentials do not belong in a URL; the SDK's own chain "+
+				"(environment, profile, role) gives them", name)
+		}
+	}
+	known := paramNames()
+	return fmt.Errorf("unknown option%s; known are %s", didYouMean(name, known), strings.Join(known, ", "))
+}
+
+// reconcile makes of options that overlap the one form that Location promises.
+func reconcile(params map[string]string) error {
+	if params["allow_bucket_creation"] == "true" {
+		return errors.New("option allow_bucket_creation: trainfs creates no buckets")
+	}
+	delete(params, "allow_bucket_creation")
+
+	if virtual, ok := params["force_virtual_addressing"]; ok {
+		delete(params, "force_virtual_addressing")
+		style, given := params["path_style"]
+		if given && style == virtual {
+			return errors.New("options path_style and force_virtual_addressing contradict each other")
+		}
+		if virtual == "true" {
+			params["path_style"] = "false"
+		}
+	}
+
+	endpoint, ok := params["endpoint_override"]
+	if !ok {
+		return nil
+	}
+	scheme := params["scheme"]
+	full := strings.Contains(endpoint, "://")
+	switch {
+	case full && scheme != "" && !strings.HasPrefix(endpoint, scheme+"://"):
+		return errors.New("options scheme and endpoint_override contradict each other")
+	case !full && scheme == "":
+		endpoint = "https://" + endpoint
+	case !full:
+		endpoint = scheme + "://" + endpoint
+	}
+	params["endpoint_override"] = withoutDefaultPort(endpoint)
+	delete(params, "scheme")
+	return nil
+}
+
+func withoutDefaultPort(endpoint string) string {
+	for scheme, port := range map[string]string{"http://": ":80", "https://": ":443"} {
+		if strings.HasPrefix(endpoint, scheme) {
+			return strings.TrimSuffix(endpoint, port)
+		}
+	}
+	return endpoint
+}
+
+// endpointParam takes host, host:port, or either as an http or https URL.
+func endpointParam(value string) (string, error) {
+	full := value
+	if !strings.Contains(value, "://") {
+		full = "http://" + value
+	}
+	u, err := url.Parse(full)
+	switch {
+	case err != nil:
+		return "", errors.New("malformed URL") // err would repeat it
+	case u.User != nil:
+		return "", errors.New("credentials do not belong in a URL; the SDK's own chain gives them")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "", errors.New("neither http nor https")
+	case u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		return "", errors.New("wanted host, host:port or http://host:port")
+	}
+	host := strings.ToLower(u.Host)
+	if full == value {
+		return u.Scheme + "://" + host, nil
+	}
+	return host, nil
+}
+
+func regionParam(value string) (string, error) {
+	if value == "" || strings.Trim(value, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return "", errors.New("wanted a name such as eu-west-1")
+	}
+	return value, nil
+}
+
+func schemeParam(value string) (string, error) {
+	if v := strings.ToLower(value); v == "http" || v == "https" {
+		return v, nil
+	}
+	return "", errors.New("wanted http or https")
+}
+
+func boolParam(value string) (string, error) {
+	switch strings.ToLower(value) {
+	case "true", "1":
+		return "true", nil
+	case "false", "0":
+		return "false", nil
+	}
+	return "", errors.New("wanted true or false")
+}

@@ -1,0 +1,93 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/trainfs/trainfs/backend"
+)
+
+// checkCredentials tells where in the SDK's chain they were found.
+func checkCredentials(ctx context.Context, cfg aws.Config) (source string, err error) {
+	creds, err := cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return "", configError(err, "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID "+
+			"and AWS_SECRET_ACCESS_KEY, or give the machine a role")
+	}
+	return creds.Source, nil
+}
+
+// checkAccess lists one key, which tells most of what can be wrong.
+func (s *Store) checkAccess(ctx context.Context, source string) error {
+	_, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+		Bucket:  &s.bucket,
+		Prefix:  &s.prefix,
+		MaxKeys: aws.Int32(1),
+	}, checkRetries)
+	if err == nil {
+		return nil
+	}
+	return s.explain(err, source)
+}
+
+// explain says what to do about a failed check.
+func (s *Store) explain(err error, source string) error {
+	o := s.client.Options()
+	endpoint := "Amazon S3 in " + o.Region
+	if o.BaseEndpoint != nil {
+		endpoint = *o.BaseEndpoint
+	}
+	switch kind := classify(backend.OpList, err); kind {
+	case backend.ErrNoBucket, backend.ErrNotExist:
+		return openError(backend.ErrNoBucket, err,
+			"bucket %q does not exist at %s: create it, or correct the storage path", s.bucket, endpoint)
+	case backend.ErrDenied:
+		return openError(kind, err, "%s refuses to list s3://%s/%s with the credentials from %s: they need "+
+			"s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload",
+			endpoint, s.bucket, s.prefix, source)
+	case backend.ErrConfig:
+		if region := regionHeader(err); region != "" && region != o.Region {
+			return configError(err, "bucket %q is in region %s, not %s: correct region= in the storage path",
+				s.bucket, region, o.Region)
+		}
+		return configError(err, "%s does not serve bucket %q like this: check region=, scheme= and path_style= "+
+			"in the storage path", endpoint, s.bucket)
+	}
+	if errors.Is(err, context.Canceled) {
+		return openError(nil, err, "open of storage path was broken off")
+	}
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) && response.HTTPStatusCode() != 0 {
+		return openError(nil, err, "%s is not well", endpoint)
+	}
+	return openError(backend.ErrUnreachable, fmt.Errorf("%w: %w", backend.ErrConfig, err),
+		"%s does not answer: check the network, and endpoint_override= and scheme= in the storage path", endpoint)
+}
+
+func configError(err error, format string, args ...any) error {
+	return openError(backend.ErrConfig, err, format, args...)
+}
+
+func openError(kind, err error, format string, args ...any) error {
+	return &backend.Error{Op: backend.OpOpen, Kind: kind, Err: &advice{text: fmt.Sprintf(format, args...), err: err}}
+}
+
+// advice is what to do, before what the SDK says.
+type advice struct {
+	text string
+	err  error
+}
+
+func (a *advice) Error() string {
+	if a.err == nil {
+		return a.text
+	}
+	return a.text + " (" + a.err.Error() + ")"
+}
+
+func (a *advice) Unwrap() error { return a.err }

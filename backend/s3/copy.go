@@ -1,0 +1,138 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trainfs/trainfs/backend"
+)
+
+const (
+	copyPartBytes = 512 << 20
+	copyParallel  = 8
+)
+
+func (s *Store) Copy(ctx context.Context, src, dst string, o backend.PutOptions) (backend.Object, error) {
+	for _, key := range []string{src, dst} {
+		if err := s.check(backend.OpCopy, key); err != nil {
+			return backend.Object{}, err
+		}
+	}
+	from, err := s.head(ctx, src)
+	if err != nil {
+		return backend.Object{}, fail(backend.OpCopy, src, err)
+	}
+	a := o.Attr
+	if a.IsZero() {
+		a = from.Attr
+	}
+	a.Type = from.Attr.Type
+	if a, err = backend.CheckPut(backend.OpCopy, dst, from.Size, a); err != nil {
+		return backend.Object{}, err
+	}
+	if backend.IsMarker(dst) { // versitygw copies none, and there is nothing to copy
+		obj, err := s.Put(ctx, dst, backend.Content{R: strings.NewReader("")}, backend.PutOptions{Attr: a, IfAbsent: o.IfAbsent})
+		return obj, fail(backend.OpCopy, dst, err)
+	}
+	if from.Size > s.copyWholeBytes {
+		obj, err := s.copyParts(ctx, from, dst, a, o.IfAbsent)
+		return obj, fail(backend.OpCopy, dst, err)
+	}
+	in := &s3.CopyObjectInput{
+		Bucket:            &s.bucket,
+		Key:               s.full(dst),
+		CopySource:        s.source(src),
+		CopySourceIfMatch: quote(from.ETag),
+		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c,
+		IfNoneMatch:       ifAbsent(o.IfAbsent),
+	}
+	if !o.Attr.IsZero() || src == dst { // S3 copies nothing onto itself without a change
+		in.MetadataDirective = types.MetadataDirectiveReplace
+		in.Metadata = metadata(a)
+	}
+	out, err := s.client.CopyObject(ctx, in)
+	if err != nil {
+		return backend.Object{}, s.failCopy(dst, o.IfAbsent, err)
+	}
+	obj := backend.Object{Key: dst, Size: from.Size, Modified: serverTime(out.ResultMetadata), Attr: a}
+	if r := out.CopyObjectResult; r != nil {
+		obj.ETag = unquote(r.ETag)
+	}
+	obj.CRC32C, obj.HasCRC32C = from.CRC32C, from.HasCRC32C
+	return obj, nil
+}
+
+// failCopy tells the two conditions of a copy apart: without IfAbsent it was the source
+// that was not as Head had found it, and the next attempt finds it anew.
+func (s *Store) failCopy(dst string, ifAbsent bool, err error) error {
+	if kind := classify(backend.OpCopy, err); kind == backend.ErrExist && !ifAbsent {
+		return &backend.Error{Op: backend.OpCopy, Key: dst, Err: err}
+	}
+	return fail(backend.OpCopy, dst, err)
+}
+
+// source names an object in a header, where it must be escaped as in a URL.
+func (s *Store) source(key string) *string {
+	parts := strings.Split(s.bucket+"/"+*s.full(key), "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	// PathEscape leaves '+' as it is, which some servers take for a space.
+	return aws.String(strings.ReplaceAll(strings.Join(parts, "/"), "+", "%2B"))
+}
+
+// copyParts copies what is too large for one request.
+func (s *Store) copyParts(ctx context.Context, from backend.Object, dst string, a backend.Attr, absent bool) (backend.Object, error) {
+	partBytes := max(min(copyPartBytes, s.copyWholeBytes), (from.Size+9999)/10_000)
+	st, err := s.begin(ctx, backend.Stage{Key: dst, Size: from.Size, PartSize: partBytes, Attr: a})
+	if err != nil {
+		return backend.Object{}, err
+	}
+	parts := make([]backend.Part, st.Parts())
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(copyParallel)
+	for n := 1; n <= len(parts); n++ {
+		group.Go(func() (err error) {
+			parts[n-1], err = s.copyPart(gctx, from, st, n)
+			return err
+		})
+	}
+	err = group.Wait()
+	var obj backend.Object
+	if err == nil {
+		obj, err = s.complete(ctx, st, parts, from.CRC32C, from.HasCRC32C, absent)
+	}
+	if err != nil {
+		// Nobody else knows of this upload: even if ctx has ended, it must not stay.
+		s.AbortStage(context.WithoutCancel(ctx), st)
+	}
+	return obj, err
+}
+
+func (s *Store) copyPart(ctx context.Context, from backend.Object, st backend.Stage, n int) (backend.Part, error) {
+	off, size := st.Range(n)
+	out, err := s.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
+		Bucket:            &s.bucket,
+		Key:               s.full(st.Key),
+		UploadId:          &st.ID,
+		PartNumber:        aws.Int32(int32(n)),
+		CopySource:        s.source(from.Key),
+		CopySourceIfMatch: quote(from.ETag),
+		CopySourceRange:   aws.String(fmt.Sprintf("bytes=%d-%d", off, off+size-1)),
+	})
+	if err != nil {
+		return backend.Part{}, s.failCopy(st.Key, false, err)
+	}
+	if out.CopyPartResult == nil {
+		return backend.Part{}, fmt.Errorf("copy of part %d: empty answer", n)
+	}
+	crc, _ := decodeCRC(out.CopyPartResult.ChecksumCRC32C)
+	return backend.Part{Number: n, Size: size, ETag: unquote(out.CopyPartResult.ETag), CRC32C: crc}, nil
+}

@@ -1,0 +1,191 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/trainfs/trainfs/backend"
+)
+
+// Options of Open. The zero value is good.
+type Options struct {
+	// Connections that are kept open for the next request; 64.
+	Connections int
+	// CheckTimeout bounds the check that Open makes; 10 s.
+	CheckTimeout time.Duration
+	// SkipCheck opens without asking the server anything, for a node that goes on with what
+	// it has while the server is out of reach. The region is then not looked for either.
+	SkipCheck bool
+}
+
+const (
+	dialTimeout = 10 * time.Second
+	// A server that says nothing for so long is taken for dead. CompleteMultipartUpload is
+	// what servers think longest about.
+	readTimeout = 5 * time.Minute
+	// What the SDK tries by itself; the layers above go on for ever.
+	maxAttempts = 5
+	maxBackoff  = 10 * time.Second
+	// fallbackRegion is what servers other than Amazon's expect if they expect any.
+	fallbackRegion = "us-east-1"
+)
+
+// Open opens the storage path and checks that it can be listed. Its errors say what to do:
+// ErrNoBucket, ErrDenied, or ErrConfig for want of credentials, a wrong region, or (then
+// it is ErrUnreachable as well) an endpoint that does not answer.
+func Open(ctx context.Context, loc backend.Location, opts Options) (*Store, error) {
+	if opts.Connections <= 0 {
+		opts.Connections = 64
+	}
+	if opts.CheckTimeout <= 0 {
+		opts.CheckTimeout = 10 * time.Second
+	}
+	cfg, err := config.LoadDefaultConfig(ctx,
+		config.WithAppID("trainfs"),
+		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
+		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+		config.WithRetryer(newRetryer(maxAttempts)),
+	)
+	if err != nil {
+		return nil, configError(err, "the AWS configuration cannot be read")
+	}
+	s := newStore(cfg, loc, opts)
+	if opts.SkipCheck {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, opts.CheckTimeout)
+	defer cancel()
+	source, err := checkCredentials(ctx, cfg)
+	if err == nil {
+		s, err = s.inRegion(ctx, cfg, loc, opts)
+	}
+	if err == nil {
+		err = s.checkAccess(ctx, source)
+	}
+	if err != nil {
+		s.closeIdle()
+		return nil, err
+	}
+	return s, nil
+}
+
+func newRetryer(attempts int) func() aws.Retryer {
+	return func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.MaxBackoff = attempts, maxBackoff
+		})
+	}
+}
+
+func newStore(cfg aws.Config, loc backend.Location, opts Options) *Store {
+	s := &Store{bucket: loc.Bucket, prefix: loc.Prefix, copyWholeBytes: maxPutBytes}
+	if s.prefix != "" {
+		s.prefix += "/"
+	}
+	// Only for S3: the credential chain has a client of its own, with the short timeouts
+	// that asking a machine for its role needs.
+	client := newHTTPClient(opts.Connections)
+	s.closeIdle = func() { closeIdle(client) }
+	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.HTTPClient = client
+		applyParams(o, loc.Params)
+	})
+	return s
+}
+
+// applyParams gives the options of the URL precedence over the SDK's own.
+func applyParams(o *s3.Options, params map[string]string) {
+	if endpoint := params["endpoint_override"]; endpoint != "" {
+		o.BaseEndpoint = &endpoint
+	}
+	// Few servers other than Amazon's have a name in DNS for each bucket.
+	o.UsePathStyle = o.UsePathStyle || o.BaseEndpoint != nil
+	if style := params["path_style"]; style != "" {
+		o.UsePathStyle = style == "true"
+	}
+	if region := params["region"]; region != "" {
+		o.Region = region
+	}
+	if o.Region == "" && o.BaseEndpoint != nil {
+		o.Region = fallbackRegion
+	}
+	o.EndpointOptions.DisableHTTPS = params["scheme"] == "http"
+}
+
+func newHTTPClient(connections int) aws.HTTPClient {
+	return awshttp.NewBuildableClient().
+		WithReadTimeout(readTimeout).
+		WithDialerOptions(func(d *net.Dialer) {
+			d.Timeout = dialTimeout
+			// A machine that is gone without a word is noticed in about a minute.
+			d.KeepAliveConfig = net.KeepAliveConfig{
+				Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 3,
+			}
+		}).
+		WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConns, t.MaxIdleConnsPerHost = 2*connections, connections
+			t.TLSHandshakeTimeout = dialTimeout
+			// One connection a request: HTTP/2 would put them all on one.
+			t.ForceAttemptHTTP2 = false
+			t.WriteBufferSize, t.ReadBufferSize = 256<<10, 128<<10
+		}).
+		Freeze()
+}
+
+func closeIdle(client aws.HTTPClient) {
+	if c, ok := client.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// inRegion gives the store with the bucket's region, which nobody needs to know: neither
+// the URL nor the SDK's chain may name one, or the chain's may be where the machine is.
+func (s *Store) inRegion(ctx context.Context, cfg aws.Config, loc backend.Location, opts Options) (*Store, error) {
+	o := s.client.Options()
+	if loc.Params["region"] != "" || o.BaseEndpoint != nil {
+		return s, nil
+	}
+	region := bucketRegion(ctx, s)
+	if region == "" || region == o.Region {
+		if o.Region == "" {
+			return s, configError(nil, "the region of bucket %q is not known: add region=… to the storage path", s.bucket)
+		}
+		return s, nil
+	}
+	s.closeIdle()
+	cfg.Region = region
+	return newStore(cfg, loc, opts), nil
+}
+
+// bucketRegion asks Amazon, which tells it even to those whom it tells nothing else.
+func bucketRegion(ctx context.Context, s *Store) string {
+	out, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket}, checkRetries, func(o *s3.Options) {
+		if o.Region == "" {
+			o.Region = fallbackRegion
+		}
+	})
+	if err == nil {
+		return aws.ToString(out.BucketRegion)
+	}
+	return regionHeader(err)
+}
+
+func regionHeader(err error) string {
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) && response.HTTPResponse() != nil {
+		return response.HTTPResponse().Header.Get("X-Amz-Bucket-Region")
+	}
+	return ""
+}
+
+// checkRetries makes a failure be told at once, while someone waits for the mount.
+func checkRetries(o *s3.Options) { o.Retryer = newRetryer(2)() }

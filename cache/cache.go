@@ -1,0 +1,268 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// Config of Open.
+type Config struct {
+	Dir    string // cache directory
+	Source string // storage path in its canonical form
+	Store  backend.Store
+	Layout *layout.Layout
+	Logger *slog.Logger
+
+	SyncArtifacts bool // off: artifacts and logs stay local
+	ReadOnly      bool
+	CommitOnClose bool // commit=close
+	FsyncRemote   bool // fsync=remote
+
+	Settle         time.Duration // a quiet checkpoint directory is closed after this
+	SyncPeriod     time.Duration // files that stay open go up this often
+	ControlTimeout time.Duration // a close of a control file waits at most this long
+
+	ListTTL      time.Duration // remote names and attributes are kept this long
+	NegativeTTL  time.Duration // missing remote names are
+	CreateTTL    time.Duration // the same, where this node is creating files
+	StoreTimeout time.Duration // a request that a program waits for gives up then
+
+	// BootID stands in for the kernel's, in tests of power cuts.
+	BootID string
+}
+
+func (c *Config) applyDefaults() error {
+	if c.Store == nil || c.Layout == nil {
+		return errors.New("cache: Store and Layout are needed")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{
+		{&c.Settle, 3 * time.Second}, {&c.SyncPeriod, 30 * time.Second}, {&c.ControlTimeout, 30 * time.Second},
+		{&c.ListTTL, 5 * time.Second}, {&c.CreateTTL, time.Second}, {&c.StoreTimeout, 10 * time.Second},
+	} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	if c.BootID == "" {
+		id, err := bootID()
+		if err != nil {
+			return fmt.Errorf("boot id: %w", err)
+		}
+		c.BootID = id
+	}
+	return nil
+}
+
+// Committer commits single files on behalf of a program that waits for it. The
+// uploader is one; until it is set, nobody waits.
+type Committer interface {
+	// CommitFile uploads the file as it is now and returns once it is durable in the
+	// store: visible, or, for a member of a checkpoint directory, staged.
+	CommitFile(ctx context.Context, path string) error
+	// CommitUnit returns once the unit that path belongs to is committed.
+	CommitUnit(ctx context.Context, path string) error
+}
+
+// Cache is an open cache directory.
+type Cache struct {
+	cfg     Config
+	dir     string
+	node    *nodeFile
+	lock    *flock.Flock
+	tree    *tree
+	journal *journal
+	opens   *openTable
+	names   *names
+	fetches *fetches
+	idents  idents
+	log     *slog.Logger
+
+	committer Committer
+	wake      chan struct{} // a unit may have become due
+	stop      chan struct{}
+	loops     sync.WaitGroup
+
+	mu struct {
+		sync.Mutex
+		units   map[string]*Unit
+		handles map[*Handle]struct{}       // open for writing
+		writers map[string]int             // the same, counted by path
+		tombs   map[string]tombstone       // by key
+		torn    map[string]*tornRecord     // by unit
+		unknown map[string]struct{}        // dirty files whose history this node does not know (I6)
+		links   map[uint64]map[string]bool // inode -> its paths, for files with several
+		closed  map[string]time.Time       // files of open units that could be staged early
+		recent  map[string]time.Time       // committed files that a forgotten mapping may still change
+		seq     uint64
+		changed chan struct{} // closed and replaced whenever a unit's state changes
+		stats   counters
+	}
+}
+
+type counters struct {
+	uploaded, fetched int64
+	hidden, lost      int
+	lastCommitted     string
+	storeErr          error
+	started           time.Time
+}
+
+// Open claims the cache directory, recovers what the last daemon left and returns
+// a cache that is ready for requests.
+func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
+	if err := cfg.applyDefaults(); err != nil {
+		return nil, err
+	}
+	node, lock, err := claimDir(cfg.Dir, cfg.Source)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{
+		cfg: cfg, dir: cfg.Dir, node: node, lock: lock, log: cfg.Logger,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			c.release()
+		}
+	}()
+	c.mu.units = map[string]*Unit{}
+	c.mu.handles = map[*Handle]struct{}{}
+	c.mu.writers = map[string]int{}
+	c.mu.tombs = map[string]tombstone{}
+	c.mu.torn = map[string]*tornRecord{}
+	c.mu.unknown = map[string]struct{}{}
+	c.mu.links = map[uint64]map[string]bool{}
+	c.mu.closed = map[string]time.Time{}
+	c.mu.recent = map[string]time.Time{}
+	c.mu.changed = make(chan struct{})
+	c.mu.stats.started = time.Now()
+
+	for _, d := range []string{"tree", "fetch", "journal", "lost+found"} {
+		if err := os.MkdirAll(filepath.Join(cfg.Dir, d), 0o700); err != nil {
+			return nil, fmt.Errorf("make cache directory: %w", err)
+		}
+	}
+	// The root of the mount has the mode of tree/; who gets in is the mount's business.
+	if err := os.Chmod(filepath.Join(cfg.Dir, "tree"), 0o755); err != nil {
+		return nil, err
+	}
+	if c.tree, err = openTree(filepath.Join(cfg.Dir, "tree")); err != nil {
+		return nil, err
+	}
+	if c.journal, err = c.openJournal(); err != nil {
+		return nil, err
+	}
+	c.names = newNames(c)
+	c.fetches = newFetches(c)
+	c.idents.init(c.tree.dev)
+	if err := c.recover(ctx); err != nil {
+		return nil, fmt.Errorf("recover %s: %w", cfg.Dir, err)
+	}
+	c.loops.Add(1)
+	go c.heartbeat()
+	return c, nil
+}
+
+// openJournal opens the journal; a damaged one is set aside, for it only says what
+// need not be done again (I2).
+func (c *Cache) openJournal() (*journal, error) {
+	dir := filepath.Join(c.dir, "journal")
+	j, err := openJournal(dir, c.log)
+	if err == nil {
+		return j, nil
+	}
+	if isNoSpace(err) || os.IsPermission(err) {
+		return nil, fmt.Errorf("open journal %s: %w", dir, err)
+	}
+	aside := filepath.Join(c.dir, "lost+found", "journal-"+time.Now().UTC().Format("20060102T150405.000"))
+	c.log.Error("journal is damaged: set aside, starting a new one; every local file is compared with the store again",
+		"err", err, "path", aside)
+	if err := os.Rename(dir, aside); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return openJournal(dir, c.log)
+}
+
+// heartbeat lets the next process judge closes that were on their way (opens.go).
+func (c *Cache) heartbeat() {
+	defer c.loops.Done()
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-c.stop:
+			return
+		case <-t.C:
+			c.opens.beat()
+		}
+	}
+}
+
+// Close stops background work and gives the directory back. Uploads must have been
+// stopped before, and the mount must be gone.
+func (c *Cache) Close() error {
+	close(c.stop)
+	c.fetches.close()
+	c.loops.Wait()
+	return c.release()
+}
+
+func (c *Cache) release() error {
+	var errs []error
+	if c.opens != nil {
+		errs = append(errs, c.opens.close())
+	}
+	if c.journal != nil {
+		errs = append(errs, c.journal.close())
+	}
+	if c.tree != nil {
+		errs = append(errs, c.tree.close())
+	}
+	return errors.Join(append(errs, c.lock.Close())...)
+}
+
+// Dir is the cache directory.
+func (c *Cache) Dir() string { return c.dir }
+
+// Node is the id of this cache directory.
+func (c *Cache) Node() string { return c.node.Node }
+
+// Store is the remote side.
+func (c *Cache) Store() backend.Store { return c.cfg.Store }
+
+// Layout says what paths are.
+func (c *Cache) Layout() *layout.Layout { return c.cfg.Layout }
+
+// SetCommitter tells who commits for programs that wait. Call it before the mount.
+func (c *Cache) SetCommitter(k Committer) { c.committer = k }
+
+// Wake is sent to when a unit may have become due.
+func (c *Cache) Wake() <-chan struct{} { return c.wake }
+
+func (c *Cache) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}

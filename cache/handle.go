@@ -1,0 +1,283 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trainfs/trainfs/layout"
+)
+
+// Handle is an open file of the tree. Its owner closes File and then calls
+// Released, once.
+type Handle struct {
+	c     *Cache
+	file  *os.File
+	write bool
+	slot  int32
+	ino   uint64
+	path  atomic.Pointer[string] // moves with renames, under Cache.mu
+
+	flush   sync.Mutex // one snapshot of a tracker at a time
+	flushed Identity
+}
+
+// File is the file itself; for passthrough, too.
+func (h *Handle) File() *os.File { return h.file }
+
+// Path is where the file is now.
+func (h *Handle) Path() string { return *h.path.Load() }
+
+// Open opens an existing file. A remote one is fetched first, unless it is to be
+// truncated anyway. flags are those of open(2).
+func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, error) {
+	write := flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0
+	if write && c.cfg.ReadOnly {
+		return nil, syscall.EROFS
+	}
+	if !write {
+		if err := c.localize(ctx, path, false); err != nil {
+			return nil, err
+		}
+		f, err := c.tree.open(path, flags&^unix.O_CREAT)
+		if err != nil {
+			return nil, err
+		}
+		return c.newHandle(f, path, false, 0, 0), nil
+	}
+	slot, err := c.opens.take(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.localize(ctx, path, flags&unix.O_TRUNC != 0); err != nil {
+		c.opens.release(slot)
+		return nil, err
+	}
+	// The inode goes into the table before O_TRUNC can destroy anything.
+	f, err := c.tree.open(path, flags&^(unix.O_CREAT|unix.O_TRUNC))
+	if err != nil {
+		c.opens.release(slot)
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		f.Close()
+		c.opens.release(slot)
+		return nil, err
+	}
+	c.opens.opened(slot, st.Ino)
+	h := c.newHandle(f, path, true, slot, st.Ino)
+	if flags&unix.O_TRUNC != 0 {
+		c.rewritten(path)
+		if err := unix.Ftruncate(int(f.Fd()), 0); err != nil {
+			f.Close()
+			h.Released()
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// Create makes a file, or opens it as Open does if it is there and flags have no
+// O_EXCL.
+func (c *Cache) Create(ctx context.Context, path string, flags int, mode uint32, o Owner) (*Handle, Info, error) {
+	if err := c.creating(ctx, path); err != nil {
+		return nil, Info{}, err
+	}
+	// The kernel has just looked the name up, and with it the store: that is not asked again.
+	if flags&unix.O_EXCL == 0 && c.tree.exists(path) {
+		h, err := c.Open(ctx, path, flags&^unix.O_CREAT)
+		return c.withInfo(h, err)
+	}
+	slot, err := c.opens.take(path)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	f, err := c.tree.create(path, flags|unix.O_EXCL, mode)
+	if err != nil {
+		c.opens.release(slot)
+		return nil, Info{}, err
+	}
+	c.own(f, path, o)
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		f.Close()
+		c.opens.release(slot)
+		return nil, Info{}, err
+	}
+	c.opens.opened(slot, st.Ino)
+	h := c.newHandle(f, path, true, slot, st.Ino)
+	return h, c.info(fromUnix(&st)), nil
+}
+
+func (c *Cache) withInfo(h *Handle, err error) (*Handle, Info, error) {
+	if err != nil {
+		return nil, Info{}, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(h.file.Fd()), &st); err != nil {
+		h.file.Close()
+		h.Released()
+		return nil, Info{}, err
+	}
+	return h, c.info(fromUnix(&st)), nil
+}
+
+// own gives a new file to the program's user; its group is the directory's, if that
+// is set-group-id.
+func (c *Cache) own(f *os.File, path string, o Owner) {
+	if os.Geteuid() == 0 && (o.UID != 0 || o.GID != 0) {
+		unix.Fchown(int(f.Fd()), int(o.UID), c.groupFor(path, o))
+	}
+}
+
+func (c *Cache) groupFor(path string, o Owner) int {
+	if st, err := c.tree.lstat(parent(path)); err == nil && st.Mode&syscall.S_ISGID != 0 {
+		return -1 // the kernel has set it
+	}
+	return int(o.GID)
+}
+
+func (c *Cache) newHandle(f *os.File, path string, write bool, slot int32, ino uint64) *Handle {
+	h := &Handle{c: c, file: f, write: write, slot: slot, ino: ino}
+	h.path.Store(&path)
+	if !write {
+		return h
+	}
+	c.mu.Lock()
+	c.mu.handles[h] = struct{}{}
+	c.mu.writers[path]++
+	delete(c.mu.closed, path)
+	delete(c.mu.unknown, path)
+	for _, p := range c.sharing(ino, path) {
+		if u := c.touch(p, false); u != nil && p == path {
+			u.writers++
+		}
+	}
+	c.mu.Unlock()
+	return h
+}
+
+// sharing is path and the other names of its inode. Callers hold mu.
+func (c *Cache) sharing(ino uint64, path string) []string {
+	names := c.mu.links[ino]
+	if len(names) < 2 {
+		return []string{path}
+	}
+	out := []string{path}
+	for p := range names {
+		if p != path {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Touched says that a write or a truncate went through the daemon.
+func (h *Handle) Touched() {
+	h.c.mu.Lock()
+	for _, p := range h.c.sharing(h.ino, h.Path()) {
+		h.c.touch(p, false)
+	}
+	h.c.mu.Unlock()
+}
+
+// Flush is called when a program closes a descriptor of the file, perhaps not the
+// last one. What it returns is what close returns.
+func (h *Handle) Flush(ctx context.Context) error {
+	if !h.write {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(h.file.Fd()), &st); err != nil {
+		return err
+	}
+	h.c.opens.flushed(h.slot, st.Size, st.Mtim.Nano())
+	if st.Nlink == 0 {
+		return nil
+	}
+	path := h.Path()
+	switch class := h.c.cfg.Layout.Classify(path, false); {
+	case class.Kind == layout.Tracker:
+		if err := h.snapshotTracker(&st); err != nil {
+			return err
+		}
+	case class.Kind == layout.Control && h.c.committer != nil:
+		return h.c.commitControl(ctx, path)
+	}
+	if h.c.cfg.CommitOnClose && h.c.committer != nil {
+		return h.c.committer.CommitFile(ctx, path)
+	}
+	return nil
+}
+
+// commitControl waits for a control file to be in the store, but no longer than
+// control_timeout: then the upload goes on behind.
+func (c *Cache) commitControl(ctx context.Context, path string) error {
+	wait, cancel := context.WithTimeout(ctx, c.cfg.ControlTimeout)
+	defer cancel()
+	err := c.committer.CommitFile(wait, path)
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn("control file is not in the store yet, the upload goes on behind", "path", path, "err", err)
+		err = nil
+	}
+	return err
+}
+
+// Fsync makes the file durable: on the local disk, or with fsync=remote in the store.
+func (h *Handle) Fsync(ctx context.Context) error {
+	if err := h.file.Sync(); err != nil {
+		return err
+	}
+	if h.write && h.c.cfg.FsyncRemote && h.c.committer != nil {
+		return h.c.committer.CommitFile(ctx, h.Path())
+	}
+	return nil
+}
+
+// Released says that the last descriptor is gone and File has been closed.
+func (h *Handle) Released() {
+	if !h.write {
+		return
+	}
+	c := h.c
+	path := h.Path()
+	unit, closes := c.cfg.Layout.Closes(path, false, layout.Closed)
+	c.mu.Lock()
+	delete(c.mu.handles, h)
+	if c.mu.writers[path]--; c.mu.writers[path] <= 0 {
+		delete(c.mu.writers, path)
+	}
+	if u := c.unitFor(path, false); u != nil && u.writers > 0 {
+		u.writers--
+		said := u.said
+		u.touchNow()
+		u.said = said // asked for while it was still open
+		if c.cfg.Layout.Classify(path, false).Kind == layout.Checkpoint && c.mu.writers[path] == 0 {
+			c.mu.closed[path] = time.Now()
+		}
+		if closes && unit == u.Path {
+			u.said = true
+		}
+	}
+	c.mu.Unlock()
+	c.opens.release(h.slot)
+	c.poke()
+}
+
+// Writing tells whether path is open for writing.
+func (c *Cache) Writing(path string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.writers[path] > 0
+}
+
+func isNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

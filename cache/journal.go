@@ -1,0 +1,219 @@
+package cache
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// journal is the store of what is already safe, in Badger. Each record is JSON
+// under a one-letter table and a path (docs/format.md lists them).
+//
+// Writes go through one goroutine that commits whatever has gathered meanwhile in
+// one transaction; write returns once its own are in. Committed writes survive
+// the death of the process, because Badger's log is a shared mapping; only those
+// asked for with durable() survive a power cut too.
+type journal struct {
+	db     *badger.DB
+	writes chan *journalWrite
+	done   sync.WaitGroup
+}
+
+type journalWrite struct {
+	ops     []op
+	durable bool
+	result  chan error
+}
+
+// op sets a record, or deletes it where value is nil.
+type op struct {
+	key   string
+	value []byte
+}
+
+// Tables of the journal.
+const (
+	tableFile    = "c/" // path -> fileRecord: what the store holds of it
+	tableDir     = "d/" // path -> dirRecord
+	tableTomb    = "t/" // key -> tombstone
+	tableHint    = "h/" // path -> copyHint
+	tableSeal    = "s/" // unit -> sealRecord
+	tableStage   = "u/" // path -> stageRecord
+	tableTorn    = "x/" // unit -> tornRecord
+	tableTracker = "k/" // tracker NUL seq -> trackerRecord
+	tableOpen    = "o/" // unit -> openRecord: our .open marker is, or may be, in the store
+	tableOwn     = "p/" // unit -> ownRecord: our manifest is, or may be, in the store
+	tableMeta    = "m/" // boot, seq
+)
+
+func put(table, key string, v any) op {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("journal record %s%s: %v", table, key, err)) // our own types only
+	}
+	return op{table + key, b}
+}
+
+func del(table, key string) op { return op{key: table + key} }
+
+func openJournal(dir string, log *slog.Logger) (*journal, error) {
+	o := badger.DefaultOptions(dir).
+		WithLogger(badgerLog{log}).
+		WithMemTableSize(8 << 20).WithNumMemtables(2).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(6).
+		WithValueLogFileSize(32 << 20).WithValueThreshold(64 << 10).
+		WithBlockCacheSize(0).WithIndexCacheSize(0).WithCompression(options.None).
+		WithNumCompactors(2).WithMetricsEnabled(false).WithDetectConflicts(false)
+	db, err := badger.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{db: db, writes: make(chan *journalWrite, 1024)}
+	j.done.Add(1)
+	go j.writer()
+	return j, nil
+}
+
+func (j *journal) close() error {
+	close(j.writes)
+	j.done.Wait()
+	return j.db.Close()
+}
+
+// write commits ops, together.
+func (j *journal) write(ops ...op) error { return j.commit(ops, false) }
+
+// durably commits ops and returns once they survive a power cut.
+func (j *journal) durably(ops ...op) error { return j.commit(ops, true) }
+
+func (j *journal) commit(ops []op, durable bool) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	w := &journalWrite{ops, durable, make(chan error, 1)}
+	j.writes <- w
+	return <-w.result
+}
+
+func (j *journal) writer() {
+	defer j.done.Done()
+	for first := range j.writes {
+		group := []*journalWrite{first}
+		for more := true; more && len(group) < 512; {
+			select {
+			case w, ok := <-j.writes:
+				if more = ok; ok {
+					group = append(group, w)
+				}
+			default:
+				more = false
+			}
+		}
+		err := j.apply(group)
+		for _, w := range group {
+			w.result <- err
+		}
+	}
+}
+
+func (j *journal) apply(group []*journalWrite) error {
+	txn := j.db.NewTransaction(true)
+	defer func() { txn.Discard() }()
+	durable := false
+	for _, w := range group {
+		durable = durable || w.durable
+		for _, o := range w.ops {
+			err := set(txn, o)
+			if errors.Is(err, badger.ErrTxnTooBig) {
+				// Splitting is safe: what belongs together is ordered so that any prefix of it is
+				// a state that recovery knows.
+				if err = txn.Commit(); err == nil {
+					txn = j.db.NewTransaction(true)
+					err = set(txn, o)
+				}
+			}
+			if err != nil {
+				return fmt.Errorf("journal: %w", err)
+			}
+		}
+	}
+	if err := txn.Commit(); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if durable {
+		if err := j.db.Sync(); err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+	}
+	return nil
+}
+
+func set(txn *badger.Txn, o op) error {
+	if o.value == nil {
+		return txn.Delete([]byte(o.key))
+	}
+	return txn.Set([]byte(o.key), o.value)
+}
+
+// get reads one record into v and tells whether there is one.
+func (j *journal) get(table, key string, v any) (found bool, err error) {
+	err = j.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte(table + key))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		found = true
+		return item.Value(func(b []byte) error { return decode(table+key, b, v) })
+	})
+	return found, err
+}
+
+// below calls f with every record whose key is path or lies below it ("" is all).
+func below[T any](j *journal, table, path string, f func(key string, v T) error) error {
+	return j.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte(table + path)})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			item := it.Item()
+			key := strings.TrimPrefix(string(item.Key()), table)
+			if !under(key, path) {
+				continue
+			}
+			var v T
+			if err := item.Value(func(b []byte) error { return decode(table+key, b, &v) }); err != nil {
+				return err
+			}
+			if err := f(key, v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func decode(key string, b []byte, v any) error {
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("journal record %q: %w", key, err)
+	}
+	return nil
+}
+
+// badgerLog passes on what matters; Badger's news of its own housekeeping does not.
+type badgerLog struct{ *slog.Logger }
+
+func (l badgerLog) Errorf(f string, a ...any) {
+	l.Error("journal", "msg", strings.TrimSpace(fmt.Sprintf(f, a...)))
+}
+func (l badgerLog) Warningf(f string, a ...any) {
+	l.Warn("journal", "msg", strings.TrimSpace(fmt.Sprintf(f, a...)))
+}
+func (l badgerLog) Infof(string, ...any)  {}
+func (l badgerLog) Debugf(string, ...any) {}

@@ -1,0 +1,333 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"sort"
+	"syscall"
+	"time"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// Lookup finds a path: in the tree, unless a checkpoint that is not complete hides
+// it, then among the remote names.
+func (c *Cache) Lookup(ctx context.Context, path string) (Info, error) {
+	st, err := c.tree.lstat(path)
+	if err == nil {
+		if isDir(&st) && c.hiddenUnit(ctx, path) {
+			return Info{}, fs.ErrNotExist
+		}
+		return c.info(st), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return Info{}, err
+	}
+	return c.remoteInfo(ctx, path)
+}
+
+// Stat is Lookup of a path that has been looked up before.
+func (c *Cache) Stat(ctx context.Context, path string) (Info, error) {
+	st, err := c.tree.lstat(path)
+	if err == nil {
+		return c.info(st), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return Info{}, err
+	}
+	return c.remoteInfo(ctx, path)
+}
+
+func (c *Cache) info(st syscall.Stat_t) Info {
+	return Info{Stat_t: st, Ident: c.idents.of(&st), Gen: 1}
+}
+
+// remoteInfo describes a path that is not in the tree. A directory gets its shadow
+// there first.
+func (c *Cache) remoteInfo(ctx context.Context, path string) (Info, error) {
+	e, err := c.names.find(ctx, path)
+	if err != nil {
+		return Info{}, err
+	}
+	if e.dir {
+		if err := c.makeShadow(ctx, path, e); err != nil {
+			return Info{}, err
+		}
+		st, err := c.tree.lstat(path)
+		return c.info(st), err
+	}
+	if e.file == nil && e.obj.Attr.IsZero() {
+		e = c.withAttr(ctx, path, e)
+	}
+	a := e.attr()
+	st := syscall.Stat_t{
+		Dev: c.idents.dev, Nlink: 1, Mode: a.Mode | typeMode(a.Type), Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid()),
+		Size: e.obj.Size, Blksize: 4096, Blocks: (e.obj.Size + 511) / 512,
+	}
+	if os.Geteuid() == 0 {
+		st.Uid, st.Gid = a.UID, a.GID
+	}
+	ts := syscall.NsecToTimespec(a.Mtime.UnixNano())
+	st.Atim, st.Mtim, st.Ctim = ts, ts, ts
+	id := c.idents.ofRemote(path)
+	st.Ino = id
+	return Info{Stat_t: st, Ident: id, Gen: 1}, nil
+}
+
+// withAttr asks for what a listing does not tell.
+func (c *Cache) withAttr(ctx context.Context, path string, e remoteEntry) remoteEntry {
+	var obj backend.Object
+	err := c.names.ask(ctx, func(ctx context.Context) (err error) {
+		obj, err = c.cfg.Store.Head(ctx, path)
+		return err
+	})
+	if err != nil || obj.ETag != e.obj.ETag {
+		return e
+	}
+	if obj.Attr.IsZero() { // another tool's: remember that there is nothing to ask for
+		obj.Attr = backend.Attr{Mode: 0o644, Mtime: obj.Modified}
+	}
+	e.obj = obj
+	c.names.mu.Lock()
+	c.names.dir(parent(path)).entries[base(path)] = e
+	c.names.mu.Unlock()
+	return e
+}
+
+// attr is what is known of an entry's attributes: the manifest's word, then the
+// object's own, then what an object of another tool gets.
+func (e *remoteEntry) attr() backend.Attr {
+	if f := e.file; f != nil {
+		a := backend.Attr{Mode: f.Mode & 0o7777, UID: f.UID, GID: f.GID, Mtime: f.Mtime}
+		switch f.Type {
+		case layout.TypeSymlink:
+			a.Type = backend.Symlink
+		case layout.TypeDir:
+			a.Type = backend.Directory
+		}
+		return a
+	}
+	a := e.obj.Attr
+	if a.Mode == 0 {
+		a.Mode = 0o644
+		if e.dir {
+			a.Mode = 0o755
+		}
+	}
+	if e.dir {
+		a.Type = backend.Directory
+	}
+	if a.Mtime.IsZero() {
+		a.Mtime = e.obj.Modified
+	}
+	if a.Mtime.IsZero() {
+		a.Mtime = time.Unix(0, 0)
+	}
+	return a
+}
+
+func typeMode(t backend.FileType) uint32 {
+	switch t {
+	case backend.Directory:
+		return syscall.S_IFDIR
+	case backend.Symlink:
+		return syscall.S_IFLNK
+	}
+	return syscall.S_IFREG
+}
+
+// hiddenUnit tells whether a local directory is the shadow of a checkpoint that
+// another node is writing at this moment.
+func (c *Cache) hiddenUnit(ctx context.Context, path string) bool {
+	class := c.cfg.Layout.Classify(path, true)
+	if class.Kind != layout.Checkpoint || class.Unit != path || c.owns(path) {
+		return false
+	}
+	_, err := c.names.find(ctx, path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// owns tells whether this node has something of its own in a checkpoint directory.
+func (c *Cache) owns(unit string) bool {
+	c.mu.Lock()
+	_, dirty := c.mu.units[unit]
+	_, torn := c.mu.torn[unit]
+	c.mu.Unlock()
+	if dirty || torn {
+		return true
+	}
+	for _, table := range []string{tableOpen, tableOwn} {
+		var any struct{}
+		if found, err := c.journal.get(table, unit, &any); found || err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// buried tells whether path, or a checkpoint directory that it is in, waits for its
+// deletion in the store.
+func (c *Cache) buried(path string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.mu.tombs) == 0 {
+		return false
+	}
+	if _, ok := c.mu.tombs[path]; ok {
+		return true
+	}
+	if _, ok := c.mu.tombs[path+"/"]; ok {
+		return true
+	}
+	for p := path; p != ""; p = parent(p) {
+		if t, ok := c.mu.tombs[p]; ok && t.Unit {
+			return true
+		}
+	}
+	return false
+}
+
+// ReadDir lists a directory: what is in the tree, and the remote names beside it.
+func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
+	local, err := c.tree.names(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := c.shadow(ctx, path); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	remote, err := c.remoteNames(ctx, path)
+	if err != nil && !errors.Is(err, errOffline) {
+		return nil, err
+	}
+	seen := make(map[string]bool, len(local))
+	out := make([]DirEntry, 0, len(local)+len(remote))
+	for _, e := range local {
+		seen[e.Name] = true
+		if e.Type == syscall.S_IFDIR && c.hiddenUnit(ctx, join(path, e.Name)) {
+			continue
+		}
+		out = append(out, e)
+	}
+	for _, e := range remote {
+		if !seen[e.Name] {
+			out = append(out, e)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out, nil
+}
+
+// remoteNames lists the remote names of a directory that may be shown.
+func (c *Cache) remoteNames(ctx context.Context, path string) ([]DirEntry, error) {
+	entries, err := c.names.children(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]DirEntry, 0, len(entries))
+	for name, e := range entries {
+		if c.buried(join(path, name)) {
+			continue
+		}
+		d := DirEntry{Name: name}
+		switch {
+		case e.dir:
+			d.Type = syscall.S_IFDIR
+		case e.file != nil || !e.obj.Attr.IsZero():
+			d.Type = typeMode(e.attr().Type)
+		case e.obj.Size == 0 || e.obj.Size > 4096:
+			d.Type = syscall.S_IFREG // what a listing shows as longer than any path is no symbolic link
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// children gives the remote entries of a directory, by name.
+func (n *names) children(ctx context.Context, path string) (map[string]remoteEntry, error) {
+	class := n.c.cfg.Layout.Classify(path, true)
+	if path != "" && class.Kind == layout.Checkpoint {
+		v, err := n.view(ctx, class.Unit)
+		if err != nil {
+			return nil, err
+		}
+		if !v.visible {
+			return nil, nil
+		}
+		rel := ""
+		if path != class.Unit {
+			rel = path[len(class.Unit)+1:]
+		}
+		return v.children(rel), nil
+	}
+	n.mu.Lock()
+	d := n.dir(path)
+	limit := n.c.cfg.NegativeTTL // a listing says what is missing, too
+	if time.Since(d.creating) < creatingFor {
+		limit = max(limit, n.c.cfg.CreateTTL, costFactor*d.cost)
+	}
+	fresh := !d.listed.IsZero() && time.Since(d.listed) < limit
+	n.mu.Unlock()
+	var err error
+	if !fresh {
+		err = n.list(ctx, path)
+		if err != nil && !errors.Is(err, errOffline) {
+			return nil, err
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make(map[string]remoteEntry, len(n.dir(path).entries))
+	for name, e := range n.dir(path).entries {
+		out[name] = e
+	}
+	return out, err
+}
+
+// shadow makes sure that a directory is in the tree, if it is one in the store.
+func (c *Cache) shadow(ctx context.Context, path string) error {
+	st, err := c.tree.lstat(path)
+	if err == nil {
+		if !isDir(&st) {
+			return syscall.ENOTDIR
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	e, err := c.names.find(ctx, path)
+	if err != nil {
+		return err
+	}
+	if !e.dir {
+		return syscall.ENOTDIR
+	}
+	return c.makeShadow(ctx, path, e)
+}
+
+// makeShadow makes an empty directory for a remote one.
+func (c *Cache) makeShadow(ctx context.Context, path string, e remoteEntry) error {
+	if err := c.shadow(ctx, parent(path)); err != nil {
+		return err
+	}
+	a := e.attr()
+	if err := c.journal.write(put(tableDir, path, dirRecord{Mode: a.Mode, Marker: e.obj.Key != ""})); err != nil {
+		return err
+	}
+	err := c.tree.mkdir(path, a.Mode&0o7777)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil && (!e.obj.Attr.IsZero() || e.file != nil) {
+		err = c.tree.chmod(path, a.Mode)
+		if err == nil && os.Geteuid() == 0 {
+			err = c.tree.chown(path, int(a.UID), int(a.GID))
+		}
+	}
+	return err
+}

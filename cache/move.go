@@ -1,0 +1,212 @@
+package cache
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+
+	"github.com/trainfs/trainfs/layout"
+)
+
+// move is what a rename writes to the journal beside the tree.
+type move struct {
+	tombs  []string // planted before
+	finish []op     // written after
+}
+
+// plantMove writes the tombstones and copy hints of a rename.
+func (c *Cache) plantMove(old, new string) (*move, error) {
+	m := &move{}
+	var before []op
+	planted := map[string]tombstone{}
+	bury := func(key string, t tombstone) {
+		c.mu.Lock()
+		t.Seq = c.nextSeq()
+		c.mu.Unlock()
+		planted[key] = t
+		m.tombs = append(m.tombs, key)
+		before = append(before, put(tableTomb, key, t))
+	}
+	err := below(c.journal, tableFile, old, func(key string, r fileRecord) error {
+		to := new + key[len(old):]
+		bury(key, tombstone{After: to})
+		before = append(before, put(tableHint, to, copyHint{r.ID, key, r.ETag, r.CRC32C}))
+		m.finish = append(m.finish, del(tableFile, key))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = below(c.journal, tableDir, old, func(key string, r dirRecord) error {
+		if class := c.cfg.Layout.Classify(key, true); class.Kind != layout.Checkpoint {
+			bury(key+"/", tombstone{After: new + key[len(old):]})
+		}
+		m.finish = append(m.finish, del(tableDir, key))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, unit := range c.remoteUnits(old) {
+		bury(unit, tombstone{Unit: true, After: new + unit[len(old):]})
+	}
+	// What goes up at this moment under its old name.
+	c.mu.Lock()
+	for p, u := range c.mu.units {
+		if under(p, old) && u.busy && !u.Dir {
+			c.mu.Unlock()
+			if _, ok := planted[p]; !ok {
+				bury(p, tombstone{After: new + p[len(old):]})
+			}
+			c.mu.Lock()
+		}
+	}
+	c.mu.Unlock()
+	if err := c.journal.write(before...); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	for key, t := range planted {
+		c.mu.tombs[key] = t
+	}
+	c.mu.Unlock()
+	return m, nil
+}
+
+// remoteUnits are the checkpoint directories at and below path of which anything may
+// be in the store.
+func (c *Cache) remoteUnits(path string) []string {
+	set := map[string]bool{}
+	for _, table := range []string{tableOpen, tableOwn, tableSeal} {
+		below(c.journal, table, path, func(unit string, _ struct{}) error {
+			set[unit] = true
+			return nil
+		})
+	}
+	below(c.journal, tableFile, path, func(key string, _ struct{}) error {
+		if class := c.cfg.Layout.Classify(key, false); class.Kind == layout.Checkpoint && class.Unit != key && under(class.Unit, path) {
+			set[class.Unit] = true
+		}
+		return nil
+	})
+	out := make([]string, 0, len(set))
+	for unit := range set {
+		out = append(out, unit)
+	}
+	return out
+}
+
+// undoMove takes back the tombstones of a rename that did not happen.
+func (c *Cache) undoMove(m *move) {
+	var ops []op
+	c.mu.Lock()
+	for _, key := range m.tombs {
+		delete(c.mu.tombs, key)
+		ops = append(ops, del(tableTomb, key))
+	}
+	c.mu.Unlock()
+	if err := c.journal.write(ops...); err != nil {
+		c.log.Error("tombstones of a failed rename stay; they are void", "err", err)
+	}
+}
+
+// moved re-attaches what is in memory after the tree has changed.
+func (c *Cache) moved(old, new string, dir bool, ino uint64) error {
+	c.idents.move(old, new)
+	c.names.forget(old)
+	c.names.forget(new)
+	c.mu.Lock()
+	c.forget(old)
+	if !dir {
+		c.unlinked(ino, old)
+	}
+	for h := range c.mu.handles {
+		if p := h.Path(); under(p, old) {
+			h.move(new + p[len(old):])
+		}
+	}
+	var ops []op
+	for p, rec := range c.mu.torn { // a torn unit stays torn under any name
+		if !under(p, old) {
+			continue
+		}
+		delete(c.mu.torn, p)
+		for i, f := range rec.Files {
+			rec.Files[i] = new + f[len(old):]
+		}
+		to := new + p[len(old):]
+		c.mu.torn[to] = rec
+		ops = append(ops, del(tableTorn, p), put(tableTorn, to, rec))
+	}
+	for key, t := range c.mu.tombs {
+		if t.After != "" && under(t.After, old) {
+			t.After = new + t.After[len(old):]
+			c.mu.tombs[key] = t
+			ops = append(ops, put(tableTomb, key, t))
+		}
+	}
+	c.recountWriters()
+	if u := c.mu.units[c.cfg.Layout.Classify(old, dir).Unit]; u != nil {
+		u.touchNow() // a member was moved out
+	}
+	c.mu.Unlock()
+	return errors.Join(c.journal.write(ops...), c.adopt(new))
+}
+
+func (h *Handle) move(to string) { h.path.Store(&to) }
+
+// recountWriters makes the counts of open files fit the handles' paths. Callers
+// hold mu.
+func (c *Cache) recountWriters() {
+	clear(c.mu.writers)
+	for _, u := range c.mu.units {
+		u.writers = 0
+	}
+	for h := range c.mu.handles {
+		p := h.Path()
+		c.mu.writers[p]++
+		if u := c.unitFor(p, false); u != nil {
+			if u.writers++; u.touched.IsZero() {
+				u.touchNow()
+			}
+		}
+	}
+}
+
+// adopt makes units of all that is dirty at and below path, after a rename brought
+// it there.
+func (c *Cache) adopt(path string) error {
+	var trackers []string
+	err := c.tree.walk(path, func(p string, st *syscall.Stat_t) error {
+		class := c.cfg.Layout.Classify(p, isDir(st))
+		switch {
+		case class.Kind == layout.Temporary && isDir(st):
+			return fs.SkipDir
+		case class.Kind == layout.Tracker && !isDir(st):
+			trackers = append(trackers, p)
+		}
+		c.mu.Lock()
+		if u := c.touch(p, isDir(st)); u != nil && class.Kind == layout.Checkpoint && !isDir(st) {
+			c.mu.closed[p] = u.touched
+		}
+		c.mu.Unlock()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range trackers {
+		if err := c.snapshotTrackerAt(p); err != nil {
+			return err
+		}
+	}
+	st, err := c.tree.lstat(path)
+	if err != nil {
+		return nil // gone again
+	}
+	if unit, ok := c.cfg.Layout.Closes(path, isDir(&st), layout.RenamedIn); ok {
+		c.signal(unit)
+	}
+	c.poke()
+	return nil
+}

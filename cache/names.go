@@ -1,0 +1,396 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// names is what this node knows of the store's names: nothing that is not asked for,
+// and nothing for longer than its time to live.
+//
+// A name found is kept for ListTTL, a name missed for NegativeTTL (none by default).
+// There is one exception, without which every create would wait for the network: in a
+// directory where this node has just been creating files, a missing name is judged
+// by a listing at most CreateTTL old. Control files and trackers are always asked for.
+type names struct {
+	c      *Cache
+	flight singleflight.Group
+
+	mu      sync.Mutex
+	dirs    map[string]*dirNames
+	views   map[string]*unitView
+	hidden  map[string]bool // keys that cannot be names; logged once
+	lost    error           // why the store cannot be reached
+	lostTil time.Time       // not asked again before
+}
+
+// remoteEntry is one name in the store.
+type remoteEntry struct {
+	dir  bool
+	obj  backend.Object // of a directory: its marker, if any
+	file *layout.File   // what a manifest says of it
+	at   time.Time      // when it was seen
+}
+
+type dirNames struct {
+	entries  map[string]remoteEntry
+	listed   time.Time
+	cost     time.Duration // of the last listing
+	creating time.Time     // the last time this node made something here
+}
+
+const (
+	creatingFor   = time.Minute // a directory counts as one being filled for so long
+	costFactor    = 20          // relisting takes at most 1/20 of the time
+	offlinePause  = 2 * time.Second
+	maxKnownNames = 1 << 20 // then everything is forgotten; it can be asked for again
+)
+
+var errOffline = errors.New("the store cannot be reached")
+
+func newNames(c *Cache) *names {
+	return &names{c: c, dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[string]bool{}}
+}
+
+// ask runs one request that a program waits for. A store that does not answer is
+// left alone for a moment, so that a run of lookups costs one time-out, not many.
+func (n *names) ask(ctx context.Context, f func(context.Context) error) error {
+	n.mu.Lock()
+	lost, until := n.lost, n.lostTil
+	n.mu.Unlock()
+	if lost != nil && time.Now().Before(until) {
+		return fmt.Errorf("%w: %w", errOffline, lost)
+	}
+	tctx, cancel := context.WithTimeout(ctx, n.c.cfg.StoreTimeout)
+	defer cancel()
+	err := f(tctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil || (backend.Permanent(err) && !errors.Is(err, context.Canceled)) {
+		n.lost = nil
+		return err
+	}
+	n.lost, n.lostTil = err, time.Now().Add(offlinePause)
+	return fmt.Errorf("%w: %w", errOffline, err)
+}
+
+// offline tells that the last request did not get through.
+func (n *names) offline() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lost != nil
+}
+
+func (n *names) dir(path string) *dirNames {
+	d := n.dirs[path]
+	if d == nil {
+		if len(n.dirs) > maxKnownNames {
+			clear(n.dirs)
+		}
+		d = &dirNames{entries: map[string]remoteEntry{}}
+		n.dirs[path] = d
+	}
+	return d
+}
+
+// created notes that this node makes something in dir.
+func (n *names) created(dir string) {
+	n.mu.Lock()
+	n.dir(dir).creating = time.Now()
+	n.mu.Unlock()
+}
+
+// born notes that this node has made dir, and that the store had none.
+func (n *names) born(path string) {
+	n.mu.Lock()
+	now := time.Now()
+	n.dirs[path] = &dirNames{entries: map[string]remoteEntry{}, listed: now, creating: now}
+	if class := n.c.cfg.Layout.Classify(path, true); class.Kind == layout.Checkpoint && class.Unit == path {
+		n.views[path] = &unitView{entries: map[string]remoteEntry{"": {dir: true}}, visible: true, at: now}
+	}
+	n.mu.Unlock()
+}
+
+// forget drops what is known of path and below.
+func (n *names) forget(path string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for p := range n.dirs {
+		if under(p, path) {
+			delete(n.dirs, p)
+		}
+	}
+	for p := range n.views {
+		if under(p, path) || under(path, p) {
+			delete(n.views, p)
+		}
+	}
+	if d := n.dirs[parent(path)]; d != nil {
+		delete(d.entries, base(path))
+	}
+}
+
+// find asks for one name. fs.ErrNotExist if the store has none that may be shown.
+func (n *names) find(ctx context.Context, path string) (remoteEntry, error) {
+	if path == "" {
+		return remoteEntry{dir: true}, nil
+	}
+	if n.c.buried(path) || n.c.cfg.Layout.Classify(path, false).Kind == layout.Internal {
+		return remoteEntry{}, fs.ErrNotExist
+	}
+	if err := layout.CheckPath(path); err != nil {
+		return remoteEntry{}, fs.ErrNotExist
+	}
+	asDir := n.c.cfg.Layout.Classify(path, true)
+	if asDir.Kind == layout.Checkpoint && asDir.Unit != path {
+		return n.member(ctx, asDir.Unit, path)
+	}
+	e, err := n.plain(ctx, path)
+	if err == nil && e.dir && asDir.Kind == layout.Checkpoint {
+		return n.member(ctx, path, path)
+	}
+	return e, err
+}
+
+// plain finds a name that is not in a checkpoint directory.
+func (n *names) plain(ctx context.Context, path string) (remoteEntry, error) {
+	dir, name := parent(path), base(path)
+	kind := n.c.cfg.Layout.Classify(path, false).Kind
+	exact := kind == layout.Control || kind == layout.Tracker
+	now := time.Now()
+
+	n.mu.Lock()
+	d := n.dir(dir)
+	e, found := d.entries[name]
+	if found && !exact && now.Sub(e.at) < n.c.cfg.ListTTL {
+		n.mu.Unlock()
+		return e, nil
+	}
+	age, filling := now.Sub(d.listed), now.Sub(d.creating) < creatingFor
+	known := !d.listed.IsZero()
+	limit := n.c.cfg.NegativeTTL
+	if filling {
+		limit = max(limit, n.c.cfg.CreateTTL, costFactor*d.cost)
+	}
+	n.mu.Unlock()
+
+	switch {
+	case !exact && !found && known && age < limit:
+		return remoteEntry{}, fs.ErrNotExist
+	case !exact && filling:
+		if err := n.list(ctx, dir); err != nil {
+			return n.whileOffline(dir, name, err)
+		}
+		n.mu.Lock()
+		e, found = n.dir(dir).entries[name]
+		n.mu.Unlock()
+		if !found {
+			return e, fs.ErrNotExist
+		}
+		return e, nil
+	}
+	e, err := n.probe(ctx, path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return n.whileOffline(dir, name, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil {
+		n.dir(dir).entries[name] = e
+	} else {
+		delete(n.dir(dir).entries, name)
+	}
+	return e, err
+}
+
+// whileOffline answers from memory if the store cannot be asked: what was known is
+// shown, and what is missing in a directory whose names are known is missing. Of a
+// directory never seen nothing can be said.
+func (n *names) whileOffline(dir, name string, err error) (remoteEntry, error) {
+	if !errors.Is(err, errOffline) {
+		return remoteEntry{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d := n.dirs[dir]
+	if d == nil || d.listed.IsZero() {
+		return remoteEntry{}, err
+	}
+	if e, ok := d.entries[name]; ok {
+		return e, nil
+	}
+	return remoteEntry{}, fs.ErrNotExist
+}
+
+// probe asks for one key and for anything below it, at once.
+func (n *names) probe(ctx context.Context, path string) (remoteEntry, error) {
+	v, err, _ := n.flight.Do("probe "+path, func() (any, error) {
+		var obj backend.Object
+		var page backend.Page
+		var missing bool
+		err := n.ask(ctx, func(ctx context.Context) error {
+			g, ctx := errgroup.WithContext(ctx)
+			g.Go(func() (err error) {
+				obj, err = n.c.cfg.Store.Head(ctx, path)
+				if errors.Is(err, backend.ErrNotExist) || errors.Is(err, backend.ErrInvalidKey) {
+					missing, err = true, nil
+				}
+				return err
+			})
+			g.Go(func() (err error) {
+				page, err = n.c.cfg.Store.List(ctx, backend.ListOptions{Prefix: path + "/", Limit: 1})
+				return err
+			})
+			return g.Wait()
+		})
+		if err != nil {
+			return remoteEntry{}, err
+		}
+		now := time.Now()
+		if len(page.Objects) > 0 || (!missing && obj.Attr.Type == backend.Directory) {
+			e := remoteEntry{dir: true, at: now}
+			if len(page.Objects) > 0 && page.Objects[0].Key == path+"/" {
+				n.ask(ctx, func(ctx context.Context) (err error) {
+					e.obj, err = n.c.cfg.Store.Head(ctx, path+"/")
+					return err
+				})
+			}
+			return e, nil
+		}
+		if missing {
+			return remoteEntry{}, fs.ErrNotExist
+		}
+		return remoteEntry{obj: obj, at: now}, nil
+	})
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		return n.probe(ctx, path) // it was another program's request that was given up
+	}
+	return v.(remoteEntry), err
+}
+
+// list learns all names of a directory that is not a checkpoint.
+func (n *names) list(ctx context.Context, dir string) error {
+	_, err, _ := n.flight.Do("list "+dir, func() (any, error) { return nil, n.listNow(ctx, dir) })
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		return n.list(ctx, dir)
+	}
+	return err
+}
+
+func (n *names) listNow(ctx context.Context, dir string) error {
+	start := time.Now()
+	prefix := ""
+	if dir != "" {
+		prefix = dir + "/"
+	}
+	entries := map[string]remoteEntry{}
+	var units map[string]*unitMarks
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return n.pages(gctx, backend.ListOptions{Prefix: prefix, Shallow: true}, func(p backend.Page) {
+			n.add(entries, prefix, p, start)
+		})
+	})
+	g.Go(func() (err error) {
+		units, err = n.marks(gctx, dir)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for name, e := range entries {
+		path := join(dir, name)
+		if m := units[path]; e.dir && m != nil && m.foreignOpen(n.c.node.Node) && !n.c.owns(path) {
+			delete(entries, name)
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d := n.dir(dir)
+	for name, e := range entries { // a HEAD knows more than a listing
+		if old, ok := d.entries[name]; ok && !e.dir && !old.dir && old.obj.ETag == e.obj.ETag && e.obj.Attr.IsZero() {
+			e.obj = old.obj
+			entries[name] = e
+		}
+	}
+	d.entries, d.listed, d.cost = entries, start, time.Since(start)
+	return nil
+}
+
+func (n *names) add(entries map[string]remoteEntry, prefix string, p backend.Page, at time.Time) {
+	for _, x := range p.Prefixes {
+		name := strings.TrimSuffix(strings.TrimPrefix(x, prefix), "/")
+		if prefix == "" && name+"/" == layout.Prefix || !n.possible(x, name) {
+			continue
+		}
+		entries[name] = remoteEntry{dir: true, at: at}
+	}
+	for _, o := range p.Objects {
+		name := strings.TrimPrefix(o.Key, prefix)
+		if name == "" || !n.possible(o.Key, name) { // "" is the marker of the directory itself
+			continue
+		}
+		if e, ok := entries[name]; ok && e.dir {
+			n.hide(o.Key, "a directory has the same name")
+			continue
+		}
+		entries[name] = remoteEntry{obj: o, dir: o.Attr.Type == backend.Directory, at: at}
+	}
+}
+
+// pages calls f with every page of a listing. A store that gives the same token again
+// would keep us for ever.
+func (n *names) pages(ctx context.Context, o backend.ListOptions, f func(backend.Page)) error {
+	for {
+		var page backend.Page
+		err := n.ask(ctx, func(ctx context.Context) (err error) {
+			page, err = n.c.cfg.Store.List(ctx, o)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		f(page)
+		if page.Token == "" {
+			return nil
+		}
+		if page.Token == o.Token {
+			return fmt.Errorf("list %q: the store repeats a page: %w", o.Prefix, syscall.EIO)
+		}
+		o.Token = page.Token
+	}
+}
+
+// possible tells whether a key can be a name here, and counts those that cannot.
+func (n *names) possible(key, name string) bool {
+	if err := layout.CheckPath(name); err != nil {
+		n.hide(key, err.Error())
+		return false
+	}
+	return true
+}
+
+func (n *names) hide(key, why string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.hidden[key] || len(n.hidden) >= maxKnownNames {
+		return
+	}
+	n.hidden[key] = true
+	n.c.log.Warn("object cannot be a file name here: hidden", "key", key, "err", why)
+}

@@ -1,0 +1,377 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trainfs/trainfs/layout"
+)
+
+// creating checks that path may be made here, and makes its parent local.
+func (c *Cache) creating(ctx context.Context, path string) error {
+	if c.cfg.ReadOnly {
+		return syscall.EROFS
+	}
+	if c.cfg.Layout.Classify(path, false).Kind == layout.Internal {
+		return syscall.EPERM // .trainfs is ours in the store
+	}
+	if err := c.shadow(ctx, parent(path)); err != nil {
+		return err
+	}
+	c.names.created(parent(path))
+	return nil
+}
+
+// made finishes the making of a directory, link or special file.
+func (c *Cache) made(path string, o Owner, dir bool) (Info, error) {
+	if os.Geteuid() == 0 && (o.UID != 0 || o.GID != 0) {
+		if err := c.tree.chown(path, int(o.UID), c.groupFor(path, o)); err != nil {
+			return Info{}, err
+		}
+	}
+	st, err := c.tree.lstat(path)
+	if err != nil {
+		return Info{}, err
+	}
+	c.touchPath(path, dir)
+	return c.info(st), nil
+}
+
+// Mkdir makes a directory.
+func (c *Cache) Mkdir(ctx context.Context, path string, mode uint32, o Owner) (Info, error) {
+	if err := c.creating(ctx, path); err != nil {
+		return Info{}, err
+	}
+	if err := c.tree.mkdir(path, mode); err != nil {
+		return Info{}, err
+	}
+	c.names.born(path)
+	return c.made(path, o, true)
+}
+
+// Mknod makes a special file, which stays local, or an empty regular one.
+func (c *Cache) Mknod(ctx context.Context, path string, mode, rdev uint32, o Owner) (Info, error) {
+	if err := c.creating(ctx, path); err != nil {
+		return Info{}, err
+	}
+	if err := c.tree.mknod(path, mode, rdev); err != nil {
+		return Info{}, err
+	}
+	return c.made(path, o, false)
+}
+
+// Symlink makes a symbolic link.
+func (c *Cache) Symlink(ctx context.Context, target, path string, o Owner) (Info, error) {
+	if err := c.creating(ctx, path); err != nil {
+		return Info{}, err
+	}
+	if err := c.tree.symlink(target, path); err != nil {
+		return Info{}, err
+	}
+	info, err := c.made(path, o, false)
+	if err == nil && c.cfg.Layout.Classify(path, false).Kind == layout.Tracker {
+		err = c.snapshotTrackerAt(path)
+	}
+	return info, err
+}
+
+// Readlink reads a symbolic link.
+func (c *Cache) Readlink(ctx context.Context, path string) (string, error) {
+	if err := c.localize(ctx, path, false); err != nil {
+		return "", err
+	}
+	return c.tree.readlink(path)
+}
+
+// Link makes a hard link. The store gets two objects.
+func (c *Cache) Link(ctx context.Context, old, new string) (Info, error) {
+	if err := c.localize(ctx, old, false); err != nil {
+		return Info{}, err
+	}
+	if err := c.creating(ctx, new); err != nil {
+		return Info{}, err
+	}
+	if err := c.tree.link(old, new); err != nil {
+		return Info{}, err
+	}
+	st, err := c.tree.lstat(new)
+	if err != nil {
+		return Info{}, err
+	}
+	c.mu.Lock()
+	c.linked(st.Ino, old)
+	c.linked(st.Ino, new)
+	c.mu.Unlock()
+	return c.made(new, Owner{st.Uid, st.Gid}, false)
+}
+
+// linked notes one more name of an inode. Callers hold mu.
+func (c *Cache) linked(ino uint64, path string) {
+	if c.mu.links[ino] == nil {
+		c.mu.links[ino] = map[string]bool{}
+	}
+	c.mu.links[ino][path] = true
+}
+
+// unlinked notes that a name of an inode is gone. Callers hold mu.
+func (c *Cache) unlinked(ino uint64, path string) {
+	if names := c.mu.links[ino]; names != nil {
+		if delete(names, path); len(names) < 2 {
+			delete(c.mu.links, ino)
+		}
+	}
+}
+
+// Unlink removes a file. The tombstone is written first, if the store may hold it.
+func (c *Cache) Unlink(ctx context.Context, path string) error {
+	if c.cfg.ReadOnly {
+		return syscall.EROFS
+	}
+	st, lerr := c.tree.lstat(path)
+	if lerr != nil {
+		if _, err := c.remoteInfo(ctx, path); err != nil {
+			return err
+		}
+	} else if isDir(&st) {
+		return syscall.EISDIR
+	}
+	if lerr != nil || c.mayBeRemote(path) {
+		if err := c.bury(path, tombstone{}); err != nil {
+			return err
+		}
+	}
+	if lerr == nil {
+		if err := c.tree.unlink(path); err != nil {
+			return err
+		}
+		c.idents.drop(path, &st)
+	}
+	c.removed(path, st.Ino)
+	return nil
+}
+
+// mayBeRemote tells whether the store may hold path: it was committed or fetched once,
+// or is going up right now.
+func (c *Cache) mayBeRemote(path string) bool {
+	var r fileRecord
+	if found, err := c.journal.get(tableFile, path, &r); found || err != nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, unknown := c.mu.unknown[path]
+	u := c.mu.units[c.cfg.Layout.Classify(path, false).Unit]
+	return unknown || u != nil && (u.busy || len(u.versions) > 0)
+}
+
+// bury writes a tombstone and forgets what was recorded under the key.
+func (c *Cache) bury(path string, t tombstone) error {
+	c.mu.Lock()
+	t.Seq = c.nextSeq()
+	c.mu.Unlock()
+	if err := c.journal.write(put(tableTomb, path, t), del(tableFile, path), del(tableHint, path)); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.mu.tombs[path] = t
+	c.mu.Unlock()
+	return nil
+}
+
+// removed settles the units after path has gone.
+func (c *Cache) removed(path string, ino uint64) {
+	class := c.cfg.Layout.Classify(path, false)
+	c.names.forget(path)
+	c.mu.Lock()
+	c.unlinked(ino, path)
+	delete(c.mu.unknown, path)
+	if class.Unit == path {
+		c.forget(path)
+	} else {
+		c.touch(path, false) // a member less: the unit is another one
+		delete(c.mu.closed, path)
+	}
+	c.notify()
+	c.mu.Unlock()
+	c.poke()
+}
+
+// Rmdir removes an empty directory. That of a checkpoint takes its manifests along.
+func (c *Cache) Rmdir(ctx context.Context, path string) error {
+	if c.cfg.ReadOnly {
+		return syscall.EROFS
+	}
+	if err := c.shadow(ctx, path); err != nil {
+		return err
+	}
+	var rec dirRecord
+	known, err := c.journal.get(tableDir, path, &rec)
+	if err != nil {
+		return err
+	}
+	class := c.cfg.Layout.Classify(path, true)
+	unit := class.Kind == layout.Checkpoint && class.Unit == path
+	if known || unit {
+		list, err := c.remoteNames(ctx, path)
+		if err != nil && !c.names.offline() {
+			return err
+		}
+		for _, e := range list {
+			if !c.tree.exists(join(path, e.Name)) {
+				return syscall.ENOTEMPTY
+			}
+		}
+	}
+	if names, err := c.tree.names(path); err != nil {
+		return err
+	} else if len(names) > 0 {
+		return syscall.ENOTEMPTY
+	}
+	switch {
+	case unit && c.unitMayBeRemote(path):
+		err = c.bury(path, tombstone{Unit: true})
+	case known:
+		err = c.bury(path+"/", tombstone{})
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.tree.rmdir(path); err != nil {
+		return err
+	}
+	if known {
+		if err := c.journal.write(del(tableDir, path)); err != nil {
+			return err
+		}
+	}
+	c.removed(path, 0)
+	if !unit && class.Unit != path { // inside a checkpoint
+		return nil
+	}
+	c.mu.Lock()
+	c.forget(path)
+	c.mu.Unlock()
+	return nil
+}
+
+// unitMayBeRemote tells whether anything of a checkpoint directory, be it a marker,
+// may be in the store.
+func (c *Cache) unitMayBeRemote(unit string) bool {
+	for _, table := range []string{tableOpen, tableOwn, tableSeal, tableDir} {
+		var any struct{}
+		if found, err := c.journal.get(table, unit, &any); found || err != nil {
+			return true
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key := range c.mu.tombs {
+		if under(key, unit) {
+			return true
+		}
+	}
+	u := c.mu.units[unit]
+	return u != nil && u.busy
+}
+
+// Rename moves a file or directory. Nothing is deleted in the store before the new
+// name is committed there.
+//
+// Crash argument: the tombstones of the old keys and the copy hints of the new ones
+// are written first, then the tree changes, then the old records go. A tombstone
+// whose path still exists in the tree is void, so a crash before the rename leaves
+// nothing behind; after it, the new path has no clean record and is committed
+// again, by a copy inside the store where the hint holds.
+func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error {
+	if err := c.creating(ctx, new); err != nil {
+		return err
+	}
+	if flags&unix.RENAME_EXCHANGE != 0 {
+		return c.exchange(ctx, old, new)
+	}
+	if err := c.localizeAll(ctx, old); err != nil {
+		return err
+	}
+	if err := c.prepareTarget(ctx, new, flags); err != nil {
+		return err
+	}
+	st, err := c.tree.lstat(old)
+	if err != nil {
+		return err
+	}
+	if t, err := c.tree.lstat(new); err == nil && t.Ino == st.Ino && old != new {
+		return nil // two names of one file: rename(2) does nothing
+	}
+	moved, err := c.plantMove(old, new)
+	if err != nil {
+		return err
+	}
+	if err := c.tree.rename(old, new, flags); err != nil {
+		c.undoMove(moved)
+		return err
+	}
+	if err := c.journal.write(moved.finish...); err != nil {
+		return err
+	}
+	return c.moved(old, new, isDir(&st), st.Ino)
+}
+
+// exchange swaps two names. Each side becomes dirty; nothing is deleted.
+func (c *Cache) exchange(ctx context.Context, a, b string) error {
+	for _, p := range []string{a, b} {
+		if err := c.localizeAll(ctx, p); err != nil {
+			return err
+		}
+	}
+	if err := c.tree.rename(a, b, unix.RENAME_EXCHANGE); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.forget(a)
+	c.forget(b)
+	for h := range c.mu.handles {
+		switch p := h.Path(); {
+		case under(p, a):
+			h.move(b + p[len(a):])
+		case under(p, b):
+			h.move(a + p[len(b):])
+		}
+	}
+	c.recountWriters()
+	c.mu.Unlock()
+	return errors.Join(c.adopt(a), c.adopt(b))
+}
+
+// prepareTarget makes what a rename replaces local enough to be replaced.
+func (c *Cache) prepareTarget(ctx context.Context, new string, flags uint32) error {
+	if c.tree.exists(new) {
+		return nil
+	}
+	info, err := c.remoteInfo(ctx, new)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		if c.names.offline() {
+			return nil
+		}
+		return err
+	}
+	if flags&unix.RENAME_NOREPLACE != 0 {
+		return syscall.EEXIST
+	}
+	if info.Mode&syscall.S_IFMT == syscall.S_IFDIR {
+		if err := c.shadow(ctx, new); err != nil {
+			return err
+		}
+		if list, err := c.remoteNames(ctx, new); err != nil || len(list) > 0 {
+			return errors.Join(syscall.ENOTEMPTY, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+package cache
+
+import (
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/layout"
+)
+
+const (
+	maxRecent = 100_000
+	recentFor = 10 * time.Minute
+)
+
+// Tombstone is a deletion to be carried out in the store.
+type Tombstone struct {
+	Key  string // a key, ending in "/" for a directory marker; for Unit a checkpoint directory
+	Unit bool
+	Seq  uint64
+}
+
+// Deletions gives the tombstones whose time has come, oldest first. Those of single
+// members of a checkpoint directory that goes on living belong to its next commit.
+func (c *Cache) Deletions() []Tombstone {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []Tombstone
+	for key, t := range c.mu.tombs {
+		path := strings.TrimSuffix(key, "/")
+		if t.After != "" {
+			if u := c.mu.units[c.cfg.Layout.Classify(t.After, false).Unit]; u != nil && c.tree.exists(t.After) {
+				continue // the new name is not committed yet
+			}
+		}
+		unit := c.cfg.Layout.Classify(path, false).Unit
+		if u := c.mu.units[path]; u != nil {
+			continue // there again: its commit replaces the object
+		}
+		if unit != path {
+			if dir, ok := c.mu.tombs[unit]; ok && dir.Unit {
+				continue // goes with the directory
+			}
+			if c.mu.units[unit] != nil {
+				continue
+			}
+		}
+		if t.Unit && c.trackersBefore(path, t.Seq) {
+			continue // a tracker that the store has may still name it (P4)
+		}
+		out = append(out, Tombstone{key, t.Unit, t.Seq})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Seq < out[j].Seq })
+	return out
+}
+
+// trackersBefore tells whether a tracker version that was closed before seq, in the
+// trial of unit or above it, is still to be published. Callers hold mu.
+func (c *Cache) trackersBefore(unit string, seq uint64) bool {
+	for p, u := range c.mu.units {
+		if u.Class.Kind != layout.Tracker || !under(unit, parent(p)) || u.state == StateTorn {
+			continue
+		}
+		for _, v := range u.versions {
+			if v.Seq < seq {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// MembersBuried are the keys with a tombstone in a checkpoint directory that is to be
+// deleted.
+func (c *Cache) MembersBuried(unit string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for key := range c.mu.tombs {
+		if key != unit && under(key, unit) {
+			out = append(out, key)
+		}
+	}
+	return out
+}
+
+// Deleted records that the store has carried out deletions.
+func (c *Cache) Deleted(keys ...string) error {
+	var ops []op
+	for _, key := range keys {
+		ops = append(ops, del(tableTomb, key))
+	}
+	if err := c.journal.write(ops...); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	for _, key := range keys {
+		delete(c.mu.tombs, key)
+	}
+	c.notify()
+	c.mu.Unlock()
+	for _, key := range keys {
+		c.names.forget(strings.TrimSuffix(key, "/"))
+	}
+	return nil
+}
+
+// UnitDeleted records that nothing of a checkpoint directory is left in the store.
+func (c *Cache) UnitDeleted(unit string, keys ...string) error {
+	if err := c.journal.write(del(tableOpen, unit), del(tableOwn, unit), del(tableSeal, unit), del(tableDir, unit)); err != nil {
+		return err
+	}
+	return c.Deleted(append(keys, unit)...)
+}
+
+// Unmarked takes the checkpoint directories that this node writes in, and whose open
+// marker it has not put yet. The intent is recorded: from here a marker may exist.
+func (c *Cache) Unmarked() []*Unit {
+	c.mu.Lock()
+	var list []*Unit
+	for _, u := range c.mu.units {
+		if u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && u.state != StateTorn {
+			u.marking = true
+			list = append(list, u)
+		}
+	}
+	c.mu.Unlock()
+	var out []*Unit
+	for _, u := range list {
+		if err := c.journal.write(put(tableOpen, u.Path, openRecord{u.since})); err != nil {
+			c.log.Error("cannot record an open marker", "unit", u.Path, "err", err)
+			c.Marked(u, false)
+			continue
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+// MarkerIntent records that an open marker is, or may be, in the store.
+func (c *Cache) MarkerIntent(u *Unit) error {
+	return c.journal.write(put(tableOpen, u.Path, openRecord{time.Now()}))
+}
+
+// Marked says whether the open marker is in the store.
+func (c *Cache) Marked(u *Unit, ok bool) {
+	c.mu.Lock()
+	u.marked, u.marking = ok, false
+	c.notify()
+	c.mu.Unlock()
+	c.poke()
+}
+
+// HasMarker tells the same.
+func (c *Cache) HasMarker(u *Unit) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return u.marked
+}
+
+// Unmark is called before the open marker of a committed unit is deleted: it tells
+// whether it may be, and sees to it that a next write puts a new one.
+func (c *Cache) Unmark(u *Unit, gen uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u.gen != gen || u.writers > 0 || u.gone {
+		return false
+	}
+	u.marked = false
+	return true
+}
+
+// MarkerGone records that the open marker is deleted.
+func (c *Cache) MarkerGone(u *Unit) error { return c.journal.write(del(tableOpen, u.Path)) }
+
+// ClosedFiles takes the files of checkpoint directories that have been closed for at
+// least quiet: they can be staged before the directory is closed.
+func (c *Cache) ClosedFiles(quiet time.Duration) (paths []string, next time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	for p, at := range c.mu.closed {
+		if due := at.Add(quiet); due.After(now) {
+			if next.IsZero() || due.Before(next) {
+				next = due
+			}
+			continue
+		}
+		delete(c.mu.closed, p)
+		paths = append(paths, p)
+	}
+	sort.Strings(paths)
+	return paths, next
+}
+
+// Stage is the unfinished upload of a file, if the journal knows one.
+func (c *Cache) Stage(path string) (s backend.Stage, id Identity, found bool, err error) {
+	var r stageRecord
+	found, err = c.journal.get(tableStage, path, &r)
+	return r.Stage, r.ID, found, err
+}
+
+// Stages are all of them, by path.
+func (c *Cache) Stages() (map[string]backend.Stage, error) {
+	out := map[string]backend.Stage{}
+	err := below(c.journal, tableStage, "", func(p string, r stageRecord) error {
+		out[p] = r.Stage
+		return nil
+	})
+	return out, err
+}
+
+// PutStage records an unfinished upload before its first part is sent.
+func (c *Cache) PutStage(path string, id Identity, s backend.Stage) error {
+	return c.journal.write(put(tableStage, path, stageRecord{id, s}))
+}
+
+// DropStage forgets it.
+func (c *Cache) DropStage(path string) error { return c.journal.write(del(tableStage, path)) }
+
+// Recheck looks again at files that were committed lately: a mapping that outlived
+// its descriptors may have changed them out of our sight.
+func (c *Cache) Recheck() {
+	c.mu.Lock()
+	var paths []string
+	for p, at := range c.mu.recent {
+		paths = append(paths, p)
+		if time.Since(at) > recentFor {
+			delete(c.mu.recent, p)
+		}
+	}
+	c.mu.Unlock()
+	for _, p := range paths {
+		st, err := c.tree.lstat(p)
+		if err != nil || !isRegular(&st) {
+			continue
+		}
+		var r fileRecord
+		if found, err := c.journal.get(tableFile, p, &r); err == nil && found && !r.clean(&st) {
+			c.mu.Lock()
+			if c.mu.units[c.cfg.Layout.Classify(p, false).Unit] == nil {
+				c.touch(p, false)
+				if canSnapshot := c.cfg.Layout.Classify(p, false).Kind == layout.Tracker; canSnapshot {
+					c.mu.Unlock()
+					c.snapshotTrackerAt(p)
+					c.mu.Lock()
+				}
+			}
+			c.mu.Unlock()
+			c.poke()
+		}
+	}
+}

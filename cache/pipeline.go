@@ -1,0 +1,449 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// This file is the uploader's side of the cache: what a unit consists of at this
+// moment, and the records that each step of the commit protocol leaves.
+
+var (
+	// ErrReopened says that the unit was written to again: it is not what was looked at.
+	ErrReopened = errors.New("written to again")
+	// ErrGone says that the unit was deleted or renamed away.
+	ErrGone = errors.New("deleted or renamed meanwhile")
+)
+
+// FileState is one file of a unit.
+type FileState struct {
+	Path   string // below the storage path
+	Rel    string // below the unit; "" for a unit of one file
+	Type   layout.FileType
+	ID     Identity
+	Attr   backend.Attr
+	Target string // of a symbolic link
+
+	Clean    bool   // the store has just this, attributes included
+	Known    bool   // the store has, or had, something under this path that this node knows
+	CRC32C   uint32 // of what the store has, if Known
+	ETag     string
+	Unseen   bool   // never replace what the store may have (I6)
+	CopyFrom string // a key with the same bytes: the file was renamed
+	CopyCRC  uint32
+}
+
+// Snapshot is a unit as it was at one moment.
+type Snapshot struct {
+	Unit    *Unit
+	Gen     uint64
+	Files   []FileState // in path order; directories of a checkpoint included
+	Removed []string    // keys of members that were deleted since the last commit
+
+	Replaces bool // the directory was deleted before, and the store may have more of it
+	Empty    bool // a directory with nothing in it
+}
+
+// Snapshot looks at a unit. ErrGone, ErrReopened.
+func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
+	c.mu.Lock()
+	s := &Snapshot{Unit: u, Gen: u.gen}
+	gone, writers := u.gone, u.writers
+	s.Replaces = c.mu.tombs[u.Path].Unit
+	for key, t := range c.mu.tombs {
+		if u.Dir && key != u.Path && under(key, u.Path) && !t.Unit && t.After == "" {
+			s.Removed = append(s.Removed, key)
+		}
+	}
+	c.mu.Unlock()
+	if gone {
+		return nil, ErrGone
+	}
+	if writers > 0 && u.Class.Kind == layout.Checkpoint {
+		return nil, ErrReopened
+	}
+	err := c.tree.walk(u.Path, func(p string, st *syscall.Stat_t) error {
+		if c.cfg.Layout.Classify(p, isDir(st)).Kind == layout.Temporary {
+			if isDir(st) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if p != u.Path && c.cfg.Layout.Classify(p, isDir(st)).Unit != u.Path {
+			if isDir(st) {
+				return fs.SkipDir // a unit of its own below a directory that only looked like one
+			}
+			return nil
+		}
+		f, err := c.fileState(u, p, st)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			s.Files = append(s.Files, *f)
+		}
+		if u.Dir && u.Class.Kind != layout.Checkpoint {
+			names, err := c.tree.names(p)
+			if err != nil {
+				return err
+			}
+			s.Empty = len(names) == 0
+			return fs.SkipDir // a directory that is a unit of its own
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrGone
+	}
+	return s, err
+}
+
+// fileState is nil for what never goes up: pipes, sockets, devices.
+func (c *Cache) fileState(u *Unit, p string, st *syscall.Stat_t) (*FileState, error) {
+	f := &FileState{
+		Path: p, Rel: strings.TrimPrefix(strings.TrimPrefix(p, u.Path), "/"), ID: identityOf(st),
+		Attr: backend.Attr{Mode: st.Mode & 0o7777, UID: st.Uid, GID: st.Gid, Mtime: mtimeOf(st)},
+	}
+	switch {
+	case isDir(st):
+		f.Type, f.Attr.Type = layout.TypeDir, backend.Directory
+		f.ID = Identity{Ino: st.Ino}
+		return f, nil
+	case isSymlink(st):
+		target, err := c.tree.readlink(p)
+		if err != nil {
+			return nil, err
+		}
+		f.Type, f.Attr.Type, f.Target = layout.TypeSymlink, backend.Symlink, target
+	case isRegular(st):
+		f.Type = layout.TypeFile
+	default:
+		return nil, nil
+	}
+	var rec fileRecord
+	found, err := c.journal.get(tableFile, p, &rec)
+	if err != nil {
+		return nil, err
+	}
+	f.Known, f.Clean, f.CRC32C, f.ETag = found, found && rec.clean(st), rec.CRC32C, rec.ETag
+	if found && rec.ID == (Identity{}) {
+		f.ETag = "" // known to have been there, not what it was
+	}
+	var hint copyHint
+	if ok, err := c.journal.get(tableHint, p, &hint); err != nil {
+		return nil, err
+	} else if ok && hint.ID == f.ID {
+		f.CopyFrom, f.CopyCRC = hint.Key, hint.CRC32C
+	}
+	c.mu.Lock()
+	_, f.Unseen = c.mu.unknown[p]
+	c.mu.Unlock()
+	f.Unseen = f.Unseen && !found
+	return f, nil
+}
+
+// Look is a snapshot of one file, be it open or not.
+func (c *Cache) Look(path string) (*Unit, *FileState, error) {
+	st, err := c.tree.lstat(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.mu.Lock()
+	u := c.unitFor(path, isDir(&st))
+	c.mu.Unlock()
+	if u == nil {
+		return nil, nil, nil
+	}
+	f, err := c.fileState(u, path, &st)
+	return u, f, err
+}
+
+// OpenFile opens a file of the tree for reading, and tells which one it got.
+func (c *Cache) OpenFile(path string) (*os.File, Identity, error) {
+	f, err := c.tree.open(path, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, Identity{}, err
+	}
+	var u unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &u); err != nil {
+		f.Close()
+		return nil, Identity{}, err
+	}
+	st := fromUnix(&u)
+	return f, identityOf(&st), nil
+}
+
+// SyncNames makes the names of a checkpoint directory durable, and its own name.
+func (c *Cache) SyncNames(s *Snapshot) error {
+	for _, f := range s.Files {
+		if f.Type == layout.TypeDir {
+			if err := c.tree.syncDir(f.Path); err != nil {
+				return err
+			}
+		}
+	}
+	return c.tree.syncDir(parent(s.Unit.Path))
+}
+
+// Same tells whether a unit still is what a snapshot saw: nobody has opened it for
+// writing, and every file still has its size and time, also those that a mapping
+// outside our sight may have changed.
+func (c *Cache) Same(s *Snapshot) error {
+	c.mu.Lock()
+	u := s.Unit
+	gone, moved := u.gone, u.gen != s.Gen || u.writers > 0
+	c.mu.Unlock()
+	switch {
+	case gone:
+		return ErrGone
+	case moved:
+		return ErrReopened
+	}
+	for _, f := range s.Files {
+		if f.Type == layout.TypeDir {
+			continue
+		}
+		st, err := c.tree.lstat(f.Path)
+		if err != nil || identityOf(&st) != f.ID {
+			c.touchPath(f.Path, false)
+			return ErrReopened
+		}
+	}
+	return nil
+}
+
+// Seal records a sealed unit, durably. From here a power cut finds it complete.
+func (c *Cache) Seal(s *Snapshot, m *layout.Manifest) error {
+	if err := c.Same(s); err != nil {
+		return err
+	}
+	if err := c.journal.durably(put(tableSeal, s.Unit.Path, c.sealRecord(s, m))); err != nil {
+		return err
+	}
+	c.setState(s.Unit, s.Gen, StateSealed, func(u *Unit) { u.sealed = true })
+	return nil
+}
+
+func (c *Cache) sealRecord(s *Snapshot, m *layout.Manifest) sealRecord {
+	r := sealRecord{Seq: c.Seq(s.Unit), Manifest: m}
+	at := map[string]Identity{}
+	for _, f := range s.Files {
+		at[f.Rel] = f.ID
+	}
+	for _, f := range m.Files {
+		r.IDs = append(r.IDs, at[f.Path])
+	}
+	return r
+}
+
+// BeginPublish records, before the first object becomes visible, that it may.
+func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
+	if err := c.Same(s); err != nil {
+		return err
+	}
+	r := c.sealRecord(s, m)
+	r.Publishing = true
+	if err := c.journal.durably(put(tableSeal, s.Unit.Path, r), put(tableOwn, s.Unit.Path, ownRecord{m.Generation})); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.Unit.gen != s.Gen {
+		return ErrReopened
+	}
+	s.Unit.publishing = true
+	return nil
+}
+
+// Generation is the number for the next manifest of a unit.
+func (c *Cache) Generation(u *Unit) (uint64, error) {
+	var r ownRecord
+	_, err := c.journal.get(tableOwn, u.Path, &r)
+	return r.Generation + 1, err
+}
+
+// Done is a file that the store now has.
+type Done struct {
+	Path   string
+	ID     Identity
+	Attr   backend.Attr
+	CRC32C uint32
+	ETag   string
+}
+
+// Committed records that everything of a snapshot is in the store under its own
+// keys. What was written since stays dirty.
+func (c *Cache) Committed(s *Snapshot, done []Done) error {
+	ops := make([]op, 0, 4*len(done)+4)
+	var bytes int64
+	for _, d := range done {
+		bytes += d.ID.Size
+		ops = append(ops,
+			put(tableFile, d.Path, fileRecord{ID: d.ID, Attrs: attrs{d.Attr.Mode, d.Attr.UID, d.Attr.GID}, CRC32C: d.CRC32C, ETag: d.ETag, Mine: true}),
+			del(tableHint, d.Path), del(tableStage, d.Path), del(tableTomb, d.Path))
+	}
+	for _, f := range s.Files {
+		if f.Type == layout.TypeDir {
+			ops = append(ops, put(tableDir, f.Path, dirRecord{Marker: s.Unit.Class.Kind != layout.Checkpoint, Mode: f.Attr.Mode}))
+		}
+	}
+	for _, key := range s.Removed {
+		ops = append(ops, del(tableTomb, key))
+	}
+	ops = append(ops, del(tableSeal, s.Unit.Path), del(tableTomb, s.Unit.Path))
+	if err := c.journal.write(ops...); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	for _, d := range done {
+		delete(c.mu.tombs, d.Path)
+		delete(c.mu.unknown, d.Path)
+		if len(c.mu.recent) < maxRecent {
+			c.mu.recent[d.Path] = time.Now()
+		}
+	}
+	for _, key := range s.Removed {
+		delete(c.mu.tombs, key)
+	}
+	delete(c.mu.tombs, s.Unit.Path)
+	c.settled(s.Unit, s.Gen)
+	c.mu.stats.lastCommitted = s.Unit.Path
+	c.mu.Unlock()
+	c.names.committed(s)
+	return nil
+}
+
+// settled forgets a unit that is committed, unless it was touched meanwhile or is
+// still open. Callers hold mu.
+func (c *Cache) settled(u *Unit, gen uint64) {
+	u.publishing, u.sealed, u.synced = false, false, time.Now()
+	if u.gen == gen && u.writers == 0 && len(u.versions) == 0 && c.mu.units[u.Path] == u {
+		u.state = StateCommitted
+		delete(c.mu.units, u.Path)
+	} else if !u.gone {
+		u.seq, u.state, u.said = 0, StateDirty, false
+	}
+	c.notify()
+}
+
+// committed lets lookups know of it without asking.
+func (n *names) committed(s *Snapshot) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.Unit.Dir && s.Unit.Class.Kind == layout.Checkpoint {
+		delete(n.views, s.Unit.Path)
+		return
+	}
+	if d := n.dirs[parent(s.Unit.Path)]; d != nil {
+		delete(d.entries, base(s.Unit.Path))
+	}
+}
+
+// CommittedVersion records that the store has a version of a tracker, and forgets
+// those before it.
+func (c *Cache) CommittedVersion(u *Unit, v TrackerVersion, etag string, crc uint32) error {
+	ops := []op{
+		put(tableFile, u.Path, fileRecord{ID: v.v.ID, Attrs: v.v.Attrs, CRC32C: crc, ETag: etag, Mine: true}),
+		del(tableTomb, u.Path), del(tableHint, u.Path),
+	}
+	c.mu.Lock()
+	var left []*trackerRecord
+	for _, o := range u.versions {
+		if o.Seq <= v.Seq {
+			ops = append(ops, del(tableTracker, trackerKey(o)))
+		} else {
+			left = append(left, o)
+		}
+	}
+	c.mu.Unlock()
+	if err := c.journal.write(ops...); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	u.versions = left
+	delete(c.mu.tombs, u.Path)
+	delete(c.mu.unknown, u.Path)
+	gen := u.gen
+	if st, err := c.tree.lstat(u.Path); err != nil || identityOf(&st) != v.v.ID {
+		gen-- // newer content, whose close is still to come
+	}
+	c.settled(u, gen)
+	c.mu.stats.lastCommitted = u.Path
+	c.mu.Unlock()
+	c.names.forget(u.Path)
+	return nil
+}
+
+// Attr of a tracker version.
+func (v TrackerVersion) Attr() backend.Attr {
+	a := backend.Attr{Mode: v.v.Attrs.Mode, UID: v.v.Attrs.UID, GID: v.v.Attrs.GID, Mtime: time.Unix(0, v.v.ID.Mtime)}
+	if v.Link {
+		a.Type = backend.Symlink
+	}
+	return a
+}
+
+// setState moves a unit on, unless it has been touched since.
+func (c *Cache) setState(u *Unit, gen uint64, s State, also func(*Unit)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u.gen != gen || u.gone {
+		return
+	}
+	u.state = s
+	if also != nil {
+		also(u)
+	}
+	c.notify()
+}
+
+// Uploading says how much of a unit there is to upload.
+func (c *Cache) Uploading(s *Snapshot, files int, bytes int64) {
+	c.setState(s.Unit, s.Gen, StateUploading, func(u *Unit) { u.files, u.bytes, u.done = files, bytes, 0 })
+}
+
+// Uploaded counts bytes that have reached the store.
+func (c *Cache) Uploaded(u *Unit, n int64) {
+	c.mu.Lock()
+	c.mu.stats.uploaded += n
+	if u != nil {
+		u.done += n
+	}
+	c.mu.Unlock()
+}
+
+// SetAside moves a unit whose history this node does not know, and which the store
+// has otherwise, out of the tree (I6).
+func (c *Cache) SetAside(u *Unit) (string, error) {
+	name := strings.ReplaceAll(u.Path, "/", "%2F") + time.Now().UTC().Format(".20060102T150405.000")
+	to := filepath.Join(c.dir, "lost+found", name)
+	err := c.tree.at(u.Path, func(dirfd int, last string) error {
+		return unix.Renameat2(dirfd, last, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	})
+	if err != nil {
+		return "", fmt.Errorf("set aside %s: %w", u.Path, err)
+	}
+	c.mu.Lock()
+	c.forget(u.Path)
+	for p := range c.mu.unknown {
+		if under(p, u.Path) {
+			delete(c.mu.unknown, p)
+		}
+	}
+	c.mu.stats.lost++
+	c.notify()
+	c.mu.Unlock()
+	c.names.forget(u.Path)
+	return to, c.journal.write(del(tableSeal, u.Path))
+}

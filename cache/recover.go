@@ -1,0 +1,325 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/trainfs/trainfs/layout"
+)
+
+// recovery is what one start finds out.
+type recovery struct {
+	*Cache
+	byIno    map[uint64]openEntry
+	byName   map[uint64]openEntry
+	rebooted bool
+	torn     map[string]*tornRecord
+	seals    map[string]sealRecord
+	dirty    int
+}
+
+// recover brings memory in line with what is on disk. It is set subtraction: all
+// files of the tree, less those that a clean record speaks of, are dirty; of the
+// dirty ones, those that were open at the end are torn, and after a power cut those
+// that no seal covers. It changes nothing in the store and may itself be killed at
+// any point.
+func (c *Cache) recover(ctx context.Context) error {
+	table, left, err := loadOpenTable(filepath.Join(c.dir, "opens"))
+	if err != nil {
+		return err
+	}
+	c.opens = table
+	r := &recovery{Cache: c, byIno: map[uint64]openEntry{}, byName: map[uint64]openEntry{},
+		torn: map[string]*tornRecord{}, seals: map[string]sealRecord{}}
+	for _, e := range left {
+		if e.ino != 0 {
+			r.byIno[e.ino] = e
+		} else {
+			r.byName[e.name] = e
+		}
+	}
+	var boot string
+	if _, err := c.journal.get(tableMeta, "boot", &boot); err != nil {
+		return err
+	}
+	r.rebooted = boot != "" && boot != c.cfg.BootID
+	for _, step := range []func() error{r.emptyFetch, r.loadRecords, r.scan, r.judge, r.voidTombstones, r.loadTrackers} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	ops := []op{put(tableMeta, "boot", c.cfg.BootID)}
+	for unit, t := range r.torn {
+		c.mu.torn[unit] = t
+		ops = append(ops, put(tableTorn, unit, t))
+	}
+	for unit := range c.mu.torn {
+		c.touch(unit, true)
+		if u := c.mu.units[unit]; u != nil {
+			c.tornNow(u)
+		}
+	}
+	if err := c.journal.durably(ops...); err != nil {
+		return err
+	}
+	c.opens.clear()
+	if r.dirty > 0 || len(c.mu.torn) > 0 {
+		c.log.Info("recovered", "dirty_files", r.dirty, "units", len(c.mu.units), "torn", len(c.mu.torn), "rebooted", r.rebooted)
+	}
+	return nil
+}
+
+func (r *recovery) emptyFetch() error {
+	dir := filepath.Join(r.dir, "fetch")
+	list, err := os.ReadDir(dir)
+	for _, e := range list {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
+}
+
+func (r *recovery) loadRecords() error {
+	top := func(seq uint64) { r.mu.seq = max(r.mu.seq, seq) }
+	return errors.Join(
+		below(r.journal, tableTomb, "", func(key string, t tombstone) error {
+			r.mu.tombs[key] = t
+			top(t.Seq)
+			return nil
+		}),
+		below(r.journal, tableTorn, "", func(unit string, t tornRecord) error {
+			r.mu.torn[unit] = &t
+			return nil
+		}),
+		below(r.journal, tableSeal, "", func(unit string, s sealRecord) error {
+			r.seals[unit] = s
+			top(s.Seq)
+			return nil
+		}),
+	)
+}
+
+// scan walks the tree and makes units of what is dirty.
+func (r *recovery) scan() error {
+	return r.tree.walk("", func(p string, st *syscall.Stat_t) error {
+		if p == "" {
+			return nil
+		}
+		class := r.cfg.Layout.Classify(p, isDir(st))
+		if class.Kind == layout.Temporary && isDir(st) {
+			return fs.SkipDir
+		}
+		if isDir(st) {
+			return r.scanDir(p, st, class)
+		}
+		if st.Nlink > 1 {
+			r.linked(st.Ino, p)
+		}
+		var rec fileRecord
+		found, err := r.journal.get(tableFile, p, &rec)
+		if err != nil {
+			return err
+		}
+		open := r.wasOpen(p, st)
+		if found && rec.clean(st) && !open {
+			return nil
+		}
+		u := r.unitFor(p, false)
+		if u == nil {
+			return nil
+		}
+		r.dirty++
+		if !found {
+			r.mu.unknown[p] = struct{}{}
+		}
+		u.gen++
+		u.touched = later(u.touched, mtimeOf(st))
+		if now := time.Now(); u.touched.After(now) {
+			u.touched = now
+		}
+		if open && canTear(class) {
+			r.tear(class.Unit, "was open for writing when trainfs died", p, st.Ino)
+		}
+		return nil
+	})
+}
+
+func (r *recovery) scanDir(p string, st *syscall.Stat_t, class layout.Class) error {
+	if class.Kind == layout.Checkpoint && class.Unit != p {
+		return nil // told by its unit
+	}
+	var rec dirRecord
+	if found, err := r.journal.get(tableDir, p, &rec); err != nil || found {
+		return err
+	}
+	if names, err := r.tree.names(p); err != nil || len(names) > 0 {
+		return err
+	}
+	if u := r.unitFor(p, true); u != nil {
+		u.touched = mtimeOf(st)
+	}
+	return nil
+}
+
+// wasOpen tells whether the file was open for writing at the end.
+func (r *recovery) wasOpen(p string, st *syscall.Stat_t) bool {
+	e, ok := r.byIno[st.Ino]
+	if !ok {
+		if e, ok = r.byName[nameHash(p)]; !ok {
+			return false
+		}
+	}
+	return !(e.closing && e.size == st.Size && e.mtime == st.Mtim.Nano())
+}
+
+func (r *recovery) tear(unit, why, path string, ino uint64) {
+	t := r.torn[unit]
+	if t == nil {
+		t = newTorn(why)
+		if old := r.mu.torn[unit]; old != nil { // torn before, and again
+			t.Files, t.Inos = old.Files, old.Inos
+		}
+		r.torn[unit] = t
+	}
+	t.Files, t.Inos = append(t.Files, path), append(t.Inos, ino)
+}
+
+// judge settles, after a power cut, which units are whole: those whose seal still
+// fits every file.
+func (r *recovery) judge() error {
+	for _, u := range r.mu.units {
+		s, ok := r.seals[u.Path]
+		if ok && r.fits(u, s) {
+			u.sealed, u.seq, u.state = true, s.Seq, StateSealed
+			u.said = true
+			continue
+		}
+		if !r.rebooted || u.Class.Kind != layout.Checkpoint {
+			continue
+		}
+		err := r.tree.walk(u.Path, func(p string, st *syscall.Stat_t) error {
+			var rec fileRecord
+			if isDir(st) {
+				return nil
+			}
+			if found, err := r.journal.get(tableFile, p, &rec); err != nil || found && rec.clean(st) {
+				return err
+			}
+			r.tear(u.Path, "was not sealed when the machine went down", p, st.Ino)
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// fits tells whether the files of a unit are those that were sealed.
+func (r *recovery) fits(u *Unit, s sealRecord) bool {
+	if s.Manifest == nil || len(s.IDs) != len(s.Manifest.Files) {
+		return false
+	}
+	sealed := map[string]Identity{}
+	for i, f := range s.Manifest.Files {
+		if f.Type != layout.TypeDir {
+			sealed[joinRel(u.Path, f.Path)] = s.IDs[i]
+		}
+	}
+	n := 0
+	err := r.tree.walk(u.Path, func(p string, st *syscall.Stat_t) error {
+		if isDir(st) {
+			return nil
+		}
+		if id, ok := sealed[p]; ok && id == identityOf(st) {
+			n++
+			return nil
+		}
+		if r.cfg.Layout.Classify(p, false).Kind == layout.Temporary {
+			return nil
+		}
+		return errors.New("another file")
+	})
+	return err == nil && n == len(sealed)
+}
+
+// voidTombstones drops those whose deletion did not happen, and wakes the units that
+// have lost a member.
+func (r *recovery) voidTombstones() error {
+	var ops []op
+	for key, t := range r.mu.tombs {
+		path := strings.TrimSuffix(key, "/")
+		st, err := r.tree.lstat(path)
+		if err == nil {
+			var rec fileRecord
+			found, err := r.journal.get(tableFile, path, &rec)
+			if err != nil {
+				return err
+			}
+			if t.Unit || isDir(&st) || found && rec.clean(&st) {
+				delete(r.mu.tombs, key)
+				ops = append(ops, del(tableTomb, key))
+			}
+			continue
+		}
+		ops = append(ops, del(tableFile, path))
+		class := r.cfg.Layout.Classify(path, false)
+		if class.Unit != path && r.tree.exists(class.Unit) {
+			r.touch(path, false)
+		}
+	}
+	return r.journal.write(ops...)
+}
+
+// loadTrackers gives the versions that wait to their units, and takes one of every
+// dirty tracker that has none.
+func (r *recovery) loadTrackers() error {
+	var drop []op
+	err := below(r.journal, tableTracker, "", func(key string, v trackerRecord) error {
+		r.mu.seq = max(r.mu.seq, v.Seq)
+		if !r.tree.exists(v.Path) {
+			drop = append(drop, del(tableTracker, key))
+			return nil
+		}
+		u := r.unitFor(v.Path, false)
+		if u == nil {
+			return nil
+		}
+		u.versions = append(u.versions, &v)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.journal.write(drop...); err != nil {
+		return err
+	}
+	for _, u := range r.mu.units {
+		if u.Class.Kind != layout.Tracker || r.torn[u.Path] != nil {
+			continue
+		}
+		st, err := r.tree.lstat(u.Path)
+		if err != nil {
+			continue
+		}
+		if n := len(u.versions); n > 0 && u.versions[n-1].ID == identityOf(&st) {
+			continue
+		}
+		if err := r.snapshotTrackerAt(u.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func joinRel(unit, rel string) string {
+	if rel == "" {
+		return unit
+	}
+	return unit + "/" + rel
+}

@@ -1,0 +1,123 @@
+package cache
+
+import (
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trainfs/trainfs/layout"
+)
+
+// maxTracker is the largest tracker of which every version is kept, in bytes. A
+// larger one goes up as it is when its turn comes.
+const maxTracker = 8 << 20
+
+// snapshotTracker keeps what the tracker says now. A tracker is rewritten in place
+// while what it named before is still uploading: without a copy of each version
+// there would never be one that the store may show.
+//
+// It runs in the close of the program that wrote it, so that the version is whole.
+func (h *Handle) snapshotTracker(st *unix.Stat_t) error {
+	h.flush.Lock()
+	defer h.flush.Unlock()
+	s := fromUnix(st)
+	if identityOf(&s) == h.flushed || st.Size > maxTracker {
+		return nil
+	}
+	content := make([]byte, st.Size)
+	if n, err := h.file.ReadAt(content, 0); err != nil && err != io.EOF {
+		// A file opened for writing only cannot be read through its own descriptor.
+		f, err := h.c.tree.open(h.Path(), unix.O_RDONLY)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if n, err = f.ReadAt(content, 0); err != nil && err != io.EOF {
+			return err
+		} else {
+			content = content[:n]
+		}
+	} else {
+		content = content[:n]
+	}
+	h.flushed = identityOf(&s)
+	return h.c.addTrackerVersion(&trackerRecord{
+		Path: h.Path(), Content: content, ID: identityOf(&s), Attrs: attrsOf(&s),
+	})
+}
+
+// snapshotTrackerAt is the same for a tracker that was renamed into place, or is a
+// symbolic link.
+func (c *Cache) snapshotTrackerAt(path string) error {
+	st, err := c.tree.lstat(path)
+	if err != nil {
+		return err
+	}
+	v := &trackerRecord{Path: path, ID: identityOf(&st), Attrs: attrsOf(&st)}
+	switch {
+	case isSymlink(&st):
+		target, err := c.tree.readlink(path)
+		if err != nil {
+			return err
+		}
+		v.Content, v.Link = []byte(target), true
+	case isRegular(&st) && st.Size <= maxTracker:
+		f, err := c.tree.open(path, unix.O_RDONLY)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if v.Content, err = io.ReadAll(io.LimitReader(f, st.Size)); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	return c.addTrackerVersion(v)
+}
+
+func (c *Cache) addTrackerVersion(v *trackerRecord) error {
+	named := c.cfg.Layout.Named(v.Path, v.Content)
+	c.mu.Lock()
+	u := c.touch(v.Path, false)
+	if u == nil {
+		c.mu.Unlock()
+		return nil
+	}
+	v.Seq = c.nextSeq()
+	u.seq = v.Seq
+	u.versions = append(u.versions, v)
+	// Commit signal 3: a tracker names it, so nobody will add to it.
+	for _, o := range c.mu.units {
+		if o.Class.Kind == layout.Checkpoint && under(o.Path, parent(v.Path)) && contains(named, base(o.Path)) {
+			o.said = true
+		}
+	}
+	c.mu.Unlock()
+	err := c.journal.write(put(tableTracker, trackerKey(v), v))
+	c.poke()
+	return err
+}
+
+func trackerKey(v *trackerRecord) string { return v.Path + "\x00" + seqText(v.Seq) }
+
+// TrackerVersion is one content of a tracker that waits for its turn.
+type TrackerVersion struct {
+	Seq     uint64
+	Content []byte
+	Named   []string // base names of the checkpoint directories it names
+	Link    bool
+	v       *trackerRecord
+}
+
+// Versions are the contents of a tracker that the store has not seen, oldest first.
+func (c *Cache) Versions(u *Unit) []TrackerVersion {
+	c.mu.Lock()
+	list := append([]*trackerRecord(nil), u.versions...)
+	c.mu.Unlock()
+	out := make([]TrackerVersion, len(list))
+	for i, v := range list {
+		out[i] = TrackerVersion{v.Seq, v.Content, c.cfg.Layout.Named(v.Path, v.Content), v.Link, v}
+	}
+	return out
+}

@@ -1,0 +1,377 @@
+package cache
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/trainfs/trainfs/layout"
+)
+
+// Unit is what is committed together: a checkpoint directory, or one other file,
+// symbolic link or empty directory. A Unit exists in memory while it is not
+// committed; what is on disk is in the tree and the journal.
+//
+//	open -> closed -> sealed -> staged -> publishing -> committed (and forgotten)
+//	            \-> torn
+type Unit struct {
+	Path  string
+	Class layout.Class
+	Dir   bool // the path is a directory
+
+	// Guarded by Cache.mu.
+	gen        uint64 // counts touches
+	writers    int
+	since      time.Time
+	touched    time.Time
+	synced     time.Time // last upload of a file that stays open
+	seq        uint64    // order of closing in this node; 0 while open
+	said       bool      // a commit signal was seen
+	hurried    bool      // a later checkpoint has begun in the trial
+	busy       bool      // the uploader has it
+	publishing bool
+	gone       bool // deleted, or renamed away
+	sealed     bool
+	members    bool // something was made in the directory
+	marked     bool // our open marker is in the store
+	marking    bool // or on its way
+	versions   []*trackerRecord
+	state      State
+	reason     string
+	attempts   int
+	nextTry    time.Time
+	files      int
+	bytes      int64
+	done       int64
+}
+
+const (
+	artifactSettle = time.Second            // quiet time before an artifact goes up
+	hurriedSettle  = 500 * time.Millisecond // quiet time once a later checkpoint has begun
+)
+
+// unitFor finds or makes the unit of path. Callers hold mu. It is nil for what never
+// goes up.
+func (c *Cache) unitFor(path string, dir bool) *Unit {
+	class := c.cfg.Layout.Classify(path, dir)
+	if class.Kind == layout.Temporary && class.Unit != path {
+		// It does not go up, but while it is being written its checkpoint is not finished.
+		class = c.cfg.Layout.Classify(class.Unit, true)
+	}
+	if path == "" || !c.goesUp(class) {
+		return nil
+	}
+	if u := c.mu.units[class.Unit]; u != nil {
+		return u
+	}
+	if class.Unit != path { // a member: the unit is the checkpoint directory
+		class, dir = c.cfg.Layout.Classify(class.Unit, true), true
+	}
+	u := &Unit{Path: class.Unit, Class: class, Dir: dir, since: time.Now(), state: StateDirty}
+	c.mu.units[u.Path] = u
+	if class.Kind == layout.Checkpoint {
+		c.hurryEarlier(u)
+	}
+	return u
+}
+
+func (c *Cache) goesUp(class layout.Class) bool {
+	switch class.Kind {
+	case layout.Temporary, layout.Internal:
+		return false
+	case layout.Artifact, layout.Log:
+		return c.cfg.SyncArtifacts && !c.cfg.ReadOnly
+	}
+	return !c.cfg.ReadOnly
+}
+
+// hurryEarlier is commit signal 4: a later checkpoint begins in the same trial.
+func (c *Cache) hurryEarlier(later *Unit) {
+	for _, u := range c.mu.units {
+		if u != later && u.Class.Kind == layout.Checkpoint && u.Class.Trial == later.Class.Trial {
+			u.hurried = true
+		}
+	}
+}
+
+// touch says that path is, or may be, changing. Callers hold mu.
+func (c *Cache) touch(path string, dir bool) *Unit {
+	u := c.unitFor(path, dir)
+	if u == nil {
+		return nil
+	}
+	u.touchNow()
+	u.members = u.members || path != u.Path
+	return u
+}
+
+func (u *Unit) touchNow() {
+	u.gen++
+	u.touched = time.Now()
+	u.said, u.hurried, u.sealed = false, false, false
+	u.nextTry = time.Time{}
+	if !u.publishing {
+		u.seq = 0
+		u.state = StateDirty
+	}
+}
+
+// Touch is touch for callers without the lock.
+func (c *Cache) touchPath(path string, dir bool) {
+	c.mu.Lock()
+	c.touch(path, dir)
+	c.mu.Unlock()
+	c.poke()
+}
+
+// signal says that the unit is finished as soon as nobody writes to it any more.
+func (c *Cache) signal(unit string) {
+	c.mu.Lock()
+	if u := c.mu.units[unit]; u != nil {
+		u.said = true
+		u.nextTry = time.Time{}
+	}
+	c.mu.Unlock()
+	c.poke()
+}
+
+// closedAt is when the unit counts as closed if nothing more happens; zero if it
+// cannot be told yet. Callers hold mu.
+func (c *Cache) closedAt(u *Unit) time.Time {
+	quiet := c.cfg.Settle
+	switch {
+	case u.said:
+		quiet = 0
+	case u.Class.Kind == layout.Tracker || u.Class.Kind == layout.Control:
+		quiet = 0
+	case u.Class.Kind != layout.Checkpoint:
+		quiet = min(quiet, artifactSettle)
+	case u.hurried:
+		quiet = min(quiet, hurriedSettle)
+	}
+	if u.writers > 0 {
+		if len(u.versions) > 0 {
+			return u.touched
+		}
+		if u.Class.Kind == layout.Checkpoint || u.Class.Kind == layout.Tracker {
+			return time.Time{}
+		}
+		if u.said {
+			return u.touched
+		}
+		return later(u.synced, u.since).Add(c.cfg.SyncPeriod) // logs and artifacts go up while open
+	}
+	return u.touched.Add(quiet)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Due takes the units whose time has come, in the order in which they were closed,
+// and tells when to ask again. The caller gives each back with Release.
+func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var ready []*Unit
+	for _, u := range c.mu.units {
+		if u.busy || u.gone || u.state == StateTorn || c.tornNow(u) {
+			continue
+		}
+		at := c.closedAt(u)
+		if at.IsZero() {
+			continue
+		}
+		if t := later(at, u.nextTry); t.After(now) {
+			if next.IsZero() || t.Before(next) {
+				next = t
+			}
+			continue
+		}
+		if c.heldOpen(u) {
+			u.reason = "held open by a name beside it that says unfinished"
+			if next.IsZero() || next.After(now.Add(time.Second)) {
+				next = now.Add(time.Second)
+			}
+			continue
+		}
+		ready = append(ready, u)
+	}
+	sort.Slice(ready, func(i, j int) bool { return c.closedBefore(ready[i], ready[j]) })
+	for _, u := range ready {
+		if u.seq == 0 {
+			u.seq = c.nextSeq()
+		}
+	}
+	if len(ready) > most {
+		ready, next = ready[:most], now
+	}
+	for _, u := range ready {
+		u.busy = true
+		u.reason = ""
+	}
+	return ready, next
+}
+
+func (c *Cache) closedBefore(a, b *Unit) bool {
+	if a.seq != 0 && b.seq != 0 {
+		return a.seq < b.seq
+	}
+	if (a.seq != 0) != (b.seq != 0) {
+		return a.seq != 0
+	}
+	if !a.touched.Equal(b.touched) {
+		return a.touched.Before(b.touched)
+	}
+	return a.Path < b.Path
+}
+
+func (c *Cache) nextSeq() uint64 {
+	c.mu.seq++
+	return c.mu.seq
+}
+
+func (c *Cache) heldOpen(u *Unit) bool {
+	if u.Class.Kind != layout.Checkpoint {
+		return false
+	}
+	for _, p := range c.cfg.Layout.HeldBy(u.Path) {
+		if c.tree.exists(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Release gives a unit back after an attempt. err nil means that there is nothing
+// left to do for what the uploader saw; retry says when to try again otherwise.
+func (c *Cache) Release(u *Unit, err error, retry time.Duration) {
+	c.mu.Lock()
+	u.busy, u.publishing = false, false
+	switch {
+	case err == nil:
+		u.attempts, u.reason = 0, ""
+		u.nextTry = time.Now() // if it was touched meanwhile, it is due by its own clock
+	default:
+		u.attempts++
+		u.reason = err.Error()
+		u.nextTry = time.Now().Add(retry)
+		if u.state == StateUploading && u.sealed {
+			u.state = StateSealed
+		} else if u.state != StateTorn && !u.sealed {
+			u.state = StateDirty
+		}
+	}
+	if u.gone {
+		if c.mu.units[u.Path] == u {
+			delete(c.mu.units, u.Path)
+		}
+	}
+	c.notify()
+	c.mu.Unlock()
+	c.poke()
+}
+
+// Postpone gives back a unit that is ready and waits for others. That is no failure.
+func (c *Cache) Postpone(u *Unit, reason string, retry time.Duration) {
+	c.mu.Lock()
+	u.busy, u.publishing = false, false
+	u.attempts, u.reason = 0, reason
+	u.nextTry = time.Now().Add(retry)
+	c.mu.Unlock()
+	c.poke()
+}
+
+// Attempts is how often a unit has failed in a row.
+func (c *Cache) Attempts(u *Unit) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return u.attempts
+}
+
+// notify tells those who wait for states. Callers hold mu.
+func (c *Cache) notify() {
+	close(c.mu.changed)
+	c.mu.changed = make(chan struct{})
+}
+
+// Changed is closed at the next change of any unit's state.
+func (c *Cache) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.changed
+}
+
+// forget drops units at and below path that are deleted or renamed away. Callers hold
+// mu.
+func (c *Cache) forget(path string) {
+	for p, u := range c.mu.units {
+		if under(p, path) {
+			u.gone = true
+			u.gen++
+			delete(c.mu.units, p)
+		}
+	}
+	for p := range c.mu.closed {
+		if under(p, path) {
+			delete(c.mu.closed, p)
+		}
+	}
+}
+
+// Blockers names what a checkpoint or a tracker version has to wait for before it
+// may become visible (P4): for a checkpoint, those closed before it in its trial; for
+// a tracker, the pending checkpoints that it names and those below its directory that
+// were closed before it.
+func (c *Cache) Blockers(u *Unit, seq uint64, named []string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for _, o := range c.mu.units {
+		if o == u || o.gone || o.Class.Kind != layout.Checkpoint {
+			continue
+		}
+		earlier := o.seq != 0 && o.seq < seq && o.state != StateTorn
+		switch u.Class.Kind {
+		case layout.Checkpoint:
+			if earlier && o.Class.Trial == u.Class.Trial {
+				out = append(out, o.Path)
+			}
+		case layout.Tracker:
+			if under(o.Path, parent(u.Path)) && (earlier || contains(named, base(o.Path))) {
+				out = append(out, o.Path)
+			}
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+// Explain notes why a unit does not go forward.
+func (c *Cache) Explain(u *Unit, format string, args ...any) {
+	c.mu.Lock()
+	u.reason = fmt.Sprintf(format, args...)
+	c.mu.Unlock()
+}
+
+// Seq is the unit's place in the order of closing.
+func (c *Cache) Seq(u *Unit) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return u.seq
+}
+
+func base(p string) string { return p[strings.LastIndexByte(p, '/')+1:] }
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,283 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// unitView is a checkpoint directory as the store has it: the objects, and what the
+// manifests of the nodes that published them say.
+type unitView struct {
+	entries map[string]remoteEntry // by path below the unit; "" is the unit
+	visible bool                   // complete, or this node writes there
+	at      time.Time
+	cost    time.Duration
+}
+
+// unitMarks is what lies under .trainfs/ for one checkpoint directory.
+type unitMarks struct {
+	open      []string         // nodes that are writing, or deleting
+	manifests []backend.Object // one a node
+}
+
+func (m *unitMarks) foreignOpen(node string) bool {
+	for _, o := range m.open {
+		if o != node {
+			return true
+		}
+	}
+	return false
+}
+
+// same tells that nothing was published or begun between two looks.
+func (m *unitMarks) same(o *unitMarks) bool {
+	if m == nil || o == nil {
+		return m == o
+	}
+	if len(m.open) != len(o.open) || len(m.manifests) != len(o.manifests) {
+		return false
+	}
+	for i := range m.manifests {
+		if m.manifests[i].Key != o.manifests[i].Key || m.manifests[i].ETag != o.manifests[i].ETag {
+			return false
+		}
+	}
+	return true
+}
+
+// marks lists the markers and manifests of all checkpoint directories at and below
+// dir.
+func (n *names) marks(ctx context.Context, dir string) (map[string]*unitMarks, error) {
+	out := map[string]*unitMarks{}
+	err := n.pages(ctx, backend.ListOptions{Prefix: layout.UnitsPrefix(dir)}, func(p backend.Page) {
+		for _, o := range p.Objects {
+			unit, node, open, ok := layout.ParseUnitKey(o.Key)
+			if !ok {
+				continue
+			}
+			m := out[unit]
+			if m == nil {
+				m = &unitMarks{}
+				out[unit] = m
+			}
+			if open {
+				m.open = append(m.open, node)
+			} else {
+				m.manifests = append(m.manifests, o)
+			}
+		}
+	})
+	return out, err
+}
+
+// member finds a path in (or the directory of) a checkpoint. While another node
+// writes there and this one does not, there is nothing to be found.
+func (n *names) member(ctx context.Context, unit, path string) (remoteEntry, error) {
+	v, err := n.view(ctx, unit)
+	if err != nil {
+		return remoteEntry{}, err
+	}
+	e, ok := v.entries[strings.TrimPrefix(strings.TrimPrefix(path, unit), "/")]
+	if !ok || !v.visible {
+		return remoteEntry{}, fs.ErrNotExist
+	}
+	return e, nil
+}
+
+func (n *names) view(ctx context.Context, unit string) (*unitView, error) {
+	n.mu.Lock()
+	v := n.views[unit]
+	limit := time.Duration(0)
+	if v != nil && v.visible {
+		limit = n.c.cfg.ListTTL
+		if d := n.dirs[unit]; d != nil && time.Since(d.creating) < creatingFor {
+			limit = max(n.c.cfg.CreateTTL, costFactor*v.cost)
+		}
+	}
+	n.mu.Unlock()
+	if v != nil && time.Since(v.at) < limit {
+		return v, nil
+	}
+	got, err, _ := n.flight.Do("view "+unit, func() (any, error) { return n.look(ctx, unit) })
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return n.view(ctx, unit)
+	}
+	if err != nil {
+		if errors.Is(err, errOffline) && v != nil {
+			return v, nil
+		}
+		return nil, err
+	}
+	return got.(*unitView), nil
+}
+
+// refresh forgets the view of a unit: what it said was found wrong.
+func (n *names) refresh(unit string) {
+	n.mu.Lock()
+	delete(n.views, unit)
+	n.mu.Unlock()
+}
+
+// look reads a checkpoint directory so that what it returns existed at one moment: the
+// marks are read before and, unless the objects are just those of the manifests,
+// again after the objects.
+func (n *names) look(ctx context.Context, unit string) (*unitView, error) {
+	start := time.Now()
+	for try := 0; ; try++ {
+		all, err := n.marks(ctx, unit)
+		if err != nil {
+			return nil, err
+		}
+		m := all[unit]
+		if m == nil {
+			m = &unitMarks{}
+		}
+		v := &unitView{entries: map[string]remoteEntry{}, at: start, visible: !m.foreignOpen(n.c.node.Node) || n.c.owns(unit)}
+		if v.visible {
+			exact, err := n.readUnit(ctx, unit, m, v)
+			if err != nil {
+				return nil, err
+			}
+			if !exact && try < 5 {
+				again, err := n.marks(ctx, unit)
+				if err != nil {
+					return nil, err
+				}
+				if now := again[unit]; now != nil && !now.same(m) || now == nil && len(m.manifests) > 0 {
+					continue // somebody published meanwhile
+				}
+			}
+		}
+		v.cost = time.Since(start)
+		n.mu.Lock()
+		n.views[unit] = v
+		n.mu.Unlock()
+		return v, nil
+	}
+}
+
+// readUnit fills a view. exact: the objects are just what the manifests name.
+func (n *names) readUnit(ctx context.Context, unit string, m *unitMarks, v *unitView) (exact bool, err error) {
+	var objects []backend.Object
+	manifests := make([]*layout.Manifest, len(m.manifests))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	g.Go(func() error {
+		return n.pages(gctx, backend.ListOptions{Prefix: unit + "/"}, func(p backend.Page) {
+			objects = append(objects, p.Objects...)
+		})
+	})
+	for i, o := range m.manifests {
+		g.Go(func() (err error) {
+			manifests[i], err = n.manifest(gctx, o)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return false, err
+	}
+	said := map[string]*layout.File{}
+	newest := map[string]time.Time{}
+	for _, man := range manifests {
+		if man == nil {
+			continue
+		}
+		for i := range man.Files {
+			f := &man.Files[i]
+			if t, ok := newest[f.Path]; !ok || man.Sealed.After(t) {
+				said[f.Path], newest[f.Path] = f, man.Sealed
+			}
+		}
+	}
+	exact = true
+	for _, o := range objects {
+		rel := strings.TrimPrefix(o.Key, unit+"/")
+		marker := strings.HasSuffix(rel, "/") || rel == ""
+		rel = strings.TrimSuffix(rel, "/")
+		if rel != "" && !n.possible(o.Key, rel) {
+			continue
+		}
+		n.addParents(v, rel)
+		e := remoteEntry{obj: o, dir: marker || o.Attr.Type == backend.Directory, at: v.at}
+		if f := said[rel]; f != nil && f.Type != layout.TypeDir && !e.dir {
+			if f.Size == o.Size {
+				e.file = f
+			} else {
+				exact = false
+			}
+			delete(said, rel)
+		}
+		v.entries[rel] = e
+	}
+	for rel, f := range said {
+		if f.Type != layout.TypeDir {
+			exact = false // named, but not there
+			continue
+		}
+		n.addParents(v, rel)
+		v.entries[rel] = remoteEntry{dir: true, file: f, at: v.at}
+	}
+	if len(objects) > 0 || len(m.manifests) > 0 {
+		if _, ok := v.entries[""]; !ok {
+			v.entries[""] = remoteEntry{dir: true, at: v.at}
+		}
+	}
+	return exact, nil
+}
+
+func (n *names) addParents(v *unitView, rel string) {
+	for rel != "" {
+		rel = parent(rel)
+		if _, ok := v.entries[rel]; ok {
+			return
+		}
+		v.entries[rel] = remoteEntry{dir: true, at: v.at}
+	}
+}
+
+// manifest reads one manifest; nil if it has gone meanwhile.
+func (n *names) manifest(ctx context.Context, o backend.Object) (*layout.Manifest, error) {
+	const most = 64 << 20
+	var b []byte
+	err := n.ask(ctx, func(ctx context.Context) error {
+		r, _, err := n.c.cfg.Store.Get(ctx, o.Key, backend.GetOptions{})
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		b, err = io.ReadAll(io.LimitReader(r, most))
+		return err
+	})
+	if errors.Is(err, backend.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := layout.DecodeManifest(b)
+	if err != nil {
+		n.c.log.Error("manifest cannot be used; its files are shown without its checksums", "key", o.Key, "err", err)
+		return nil, nil
+	}
+	return m, nil
+}
+
+// below lists the direct children of dir in a view.
+func (v *unitView) children(rel string) map[string]remoteEntry {
+	out := map[string]remoteEntry{}
+	for p, e := range v.entries {
+		if p != "" && parent(p) == rel {
+			out[base(p)] = e
+		}
+	}
+	return out
+}

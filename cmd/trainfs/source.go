@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"maps"
+	"net/url"
+	"strings"
+
+	"github.com/trainfs/trainfs/backend"
+)
+
+// place is where a storage path leads.
+type place struct {
+	location backend.Location
+	identity string // the same for every spelling of the same place
+	dir      string // of a file store; "" for others
+}
+
+// location takes the storage path apart, and adds what the S3 options say. Both may say
+// the same thing; saying different things is an error, for neither is plainly meant.
+func (c *Config) location() (place, error) {
+	loc, err := backend.ParseLocation(c.Source)
+	if err != nil {
+		return place{}, &codedError{exitUsage, err}
+	}
+	head, rawQuery, _ := strings.Cut(c.Source, "?")
+	query := url.Values{}
+	if loc.Scheme == "s3" {
+		query = normalizedQuery(rawQuery)
+	}
+	for _, o := range c.storeOptions() {
+		if loc.Scheme != "s3" {
+			return place{}, usagef("option %s is for s3:// storage paths; this one is %s", o.option, loc.Scheme)
+		}
+		inURL := query.Has(o.param)
+		query.Set(o.param, o.value)
+		merged, err := backend.ParseLocation(head + "?" + query.Encode())
+		if err != nil {
+			return place{}, &codedError{exitUsage, errors.Join(usagef("option %s", o.option), err)}
+		}
+		if inURL && !maps.Equal(merged.Params, loc.Params) {
+			return place{}, usagef("option %s and %s in the storage path contradict each other: leave one out", o.option, o.param)
+		}
+		loc = merged
+	}
+	p := place{location: loc, identity: loc.String()}
+	if loc.Scheme == "file" {
+		p.dir = loc.Path()
+	}
+	return p, nil
+}
+
+// storeOption is an option that is also an option of the storage path.
+type storeOption struct{ option, param, value string }
+
+// storeOptions are those of them that were given. The endpoint comes before its scheme.
+func (c *Config) storeOptions() []storeOption {
+	var given []storeOption
+	for _, o := range []storeOption{
+		{"endpoint", "endpoint_override", c.Endpoint},
+		{"scheme", "scheme", c.Scheme},
+		{"region", "region", c.Region},
+		{"path_style", "path_style", map[string]string{"on": "true", "off": "false"}[c.PathStyle]},
+	} {
+		if o.value != "" {
+			given = append(given, o)
+		}
+	}
+	return given
+}
+
+// normalizedQuery reads the options of a storage path that has parsed already.
+func normalizedQuery(raw string) url.Values {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return url.Values{}
+	}
+	out := url.Values{}
+	for name, v := range values {
+		out[strings.ReplaceAll(name, "-", "_")] = v
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/file"
+	"github.com/trainfs/trainfs/backend/s3"
+	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/fusefs"
+	"github.com/trainfs/trainfs/layout"
+	"github.com/trainfs/trainfs/uploader"
+)
+
+// This is the only file that knows all the other packages: it builds one of each, from the
+// bottom up, and hands them to each other.
+
+// buildParts opens store and cache. It fails within store_timeout if the store does not
+// answer, and leaves nothing behind if it fails.
+func buildParts(ctx context.Context, c *Config, log *slog.Logger) (*parts, error) {
+	where, err := c.location()
+	if err != nil {
+		return nil, err
+	}
+	names, err := layout.New(layout.Options{Checkpoints: c.Checkpoints, Exclude: c.Exclude})
+	if err != nil {
+		return nil, &codedError{exitUsage, err}
+	}
+	store, err := openStore(ctx, c, where.location)
+	if err != nil {
+		return nil, err
+	}
+	cached, err := cache.Open(ctx, cacheConfig(c, where.identity, store, names, log))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cache directory %s: %w", c.CacheDir, err), store.Close())
+	}
+	up := uploader.New(cached, uploaderConfig(c, log))
+	return &parts{
+		engine: up,
+		mount:  func() (fileSystem, error) { return mountFS(cached, c, log) },
+		close:  func() error { return errors.Join(cached.Close(), store.Close()) },
+	}, nil
+}
+
+// openStore opens the storage path, which must answer within store_timeout.
+func openStore(ctx context.Context, c *Config, loc backend.Location) (store backend.Store, err error) {
+	if loc.Scheme == "s3" {
+		store, err = s3.Open(ctx, loc, s3.Options{CheckTimeout: c.StoreTimeout})
+	} else {
+		store, err = file.Open(ctx, loc)
+	}
+	if err != nil { // the store may be a nil pointer in its interface
+		return nil, fmt.Errorf("storage path %s: %w", c.Source, err)
+	}
+	return store, nil
+}
+
+func cacheConfig(c *Config, identity string, store backend.Store, names *layout.Layout, log *slog.Logger) cache.Config {
+	return cache.Config{
+		Dir: c.CacheDir, Source: identity, Store: store, Layout: names, Logger: log,
+		SyncArtifacts: c.SyncArtifacts, ReadOnly: c.ReadOnly,
+		CommitOnClose: c.Commit == "close", FsyncRemote: c.Fsync == "remote",
+		Settle: c.Settle, SyncPeriod: c.SyncPeriod, ControlTimeout: exactly(c.ControlTimeout),
+		ListTTL: exactly(c.ListTTL), NegativeTTL: c.NegativeTTL, CreateTTL: exactly(c.CreateTTL),
+		StoreTimeout: c.StoreTimeout,
+	}
+}
+
+// exactly tells a zero that the user meant from the zero that asks for the default.
+func exactly(d time.Duration) time.Duration { return max(d, time.Nanosecond) }
+
+func uploaderConfig(c *Config, log *slog.Logger) uploader.Config {
+	return uploader.Config{Parallel: c.UploadParallel, PartSize: c.PartSizeBytes, Hold: exactly(c.Hold), Logger: log}
+}
+
+// mountFS mounts the cache, and finds out what the mount table says of it.
+func mountFS(cached *cache.Cache, c *Config, log *slog.Logger) (fileSystem, error) {
+	server, err := fusefs.Mount(cached, fusefs.Config{
+		MountPoint: c.MountPoint, Source: c.Source,
+		AllowOther: c.AllowOther, ReadOnly: c.ReadOnly, Passthrough: c.Passthrough == "auto",
+		AttrTimeout: c.AttrTimeout, EntryTimeout: c.EntryTimeout, NegativeTimeout: c.NegativeTTL,
+		Options: c.KernelOptions, Debug: c.Debug, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	where, err := findMounted(c.MountPoint)
+	if err != nil {
+		return nil, errors.Join(err, server.Unmount())
+	}
+	return &kernelMount{server, where}, nil
+}
+
+// kernelMount is the fileSystem of a real mount.
+type kernelMount struct {
+	*fusefs.Server
+	where mounted
+}
+
+// Unmount implements fileSystem, by path: the server's own cannot be lazy.
+func (k *kernelMount) Unmount(lazy bool) error {
+	if !k.where.onTop() {
+		return nil // somebody was faster
+	}
+	return unmountError(fusefs.Unmount(k.where.path, lazy), k.where)
+}
+
+// Answers implements fileSystem.
+func (k *kernelMount) Answers(ctx context.Context) error { return k.where.answers(ctx) }
+
+// Abort implements fileSystem.
+func (k *kernelMount) Abort() { k.where.abort() }
+
+// unmountStale takes away a mount whose daemon is gone. Lazily: whoever has files of it
+// open gets nothing from it any more, and keeps nobody from mounting anew.
+func unmountStale(path string) error { return fusefs.Unmount(path, true) }
+
+// checkMountPoint says what is wrong with the mount point, cleans up what a dead daemon
+// left there, and warns of what mount(8) warns of.
+func checkMountPoint(c *Config) (warnings []string, err error) {
+	path := c.MountPoint
+	for {
+		state, err := fusefs.CheckMountPoint(path)
+		if err != nil {
+			return warnings, fmt.Errorf("mount point %s: %w", path, err)
+		}
+		switch state {
+		case fusefs.MountPointMissing:
+			return warnings, fmt.Errorf("mount point %s does not exist: make it with mkdir -p %s", path, path)
+		case fusefs.MountPointNotDirectory:
+			return warnings, fmt.Errorf("mount point %s is not a directory", path)
+		case fusefs.MountPointLive:
+			return warnings, fmt.Errorf("%s is a trainfs mount already: trainfs umount %s first", path, path)
+		case fusefs.MountPointNotEmpty:
+			return append(warnings, fmt.Sprintf("mount point %s is not empty: what is in it is hidden until umount", path)), nil
+		case fusefs.MountPointOther:
+			return append(warnings, fmt.Sprintf("another file system is mounted at %s: it is hidden until umount", path)), nil
+		case fusefs.MountPointStale:
+			if err := unmountStale(path); err != nil {
+				return warnings, fmt.Errorf("clean up the stale mount at %s: %w", path, err)
+			}
+			warnings = append(warnings, fmt.Sprintf("the mount at %s was stale (its daemon had died): cleaned up", path))
+		default:
+			return warnings, nil
+		}
+	}
+}

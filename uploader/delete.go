@@ -1,0 +1,78 @@
+package uploader
+
+import (
+	"context"
+	"strings"
+
+	"github.com/trainfs/trainfs/layout"
+)
+
+// deleteSome carries out the deletions whose time has come.
+func (u *Uploader) deleteSome() {
+	var keys []string
+	for _, t := range u.c.Deletions() {
+		if !t.Unit {
+			keys = append(keys, t.Key)
+			continue
+		}
+		if err := u.deleteUnit(u.ctx, t.Key); err != nil {
+			u.deleteFailed(t.Key, err)
+			return
+		}
+	}
+	if len(keys) == 0 {
+		return
+	}
+	if err := u.store.Delete(u.ctx, keys...); err != nil {
+		u.deleteFailed(keys[0], err)
+		return
+	}
+	if err := u.c.Deleted(keys...); err != nil {
+		u.log.Error("cannot record deletions; they are done again", "err", err)
+	}
+}
+
+func (u *Uploader) deleteFailed(key string, err error) {
+	if u.ctx.Err() != nil {
+		return
+	}
+	u.log.Warn("cannot delete, will try again", "key", key, "err", err)
+	u.c.StoreAnswered(reachable(err))
+	sleep(u.ctx, backoff(2, false))
+}
+
+// deleteUnit deletes a checkpoint directory so that no other mount sees half of it: a
+// marker hides it first, the objects go, and the marker goes last. A crash anywhere
+// leaves it hidden, and the tombstone does it again.
+func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
+	u.knownComplete.Delete(unit)
+	keys, err := u.everythingOf(ctx, unit)
+	if err != nil {
+		return err
+	}
+	if len(keys) > 0 {
+		if err := u.putMarker(ctx, unit, layout.StateDeleting); err != nil {
+			return err
+		}
+	}
+	own := layout.OpenKey(unit, u.c.Node())
+	var objects, last []string
+	for _, key := range keys {
+		switch {
+		case key == own:
+		case strings.HasPrefix(key, layout.Prefix):
+			last = append(last, key)
+		default:
+			objects = append(objects, key)
+		}
+	}
+	for _, batch := range [][]string{objects, last, {own, unit + "/"}} {
+		if len(batch) == 0 {
+			continue
+		}
+		if err := u.store.Delete(ctx, batch...); err != nil {
+			return err
+		}
+	}
+	return u.c.UnitDeleted(unit, u.c.MembersBuried(unit)...)
+}

@@ -1,0 +1,93 @@
+package uploader
+
+import (
+	"context"
+	"hash"
+	"io"
+	"os"
+	"time"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/crc32c"
+	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// mark puts an open marker for every checkpoint directory that this node has begun to
+// write in: other nodes do not show it until the marker goes.
+func (u *Uploader) mark() {
+	for _, unit := range u.c.Unmarked() {
+		u.start(func() {
+			err := u.putMarker(u.ctx, unit.Path, layout.StateOpen)
+			if err != nil && u.ctx.Err() == nil {
+				u.log.Debug("cannot put an open marker yet", "unit", unit.Path, "err", err)
+				sleep(u.ctx, backoff(1, backend.Permanent(err)))
+			}
+			u.c.Marked(unit, err == nil)
+		})
+	}
+}
+
+// ensureMarker makes sure of it before anything becomes visible.
+func (u *Uploader) ensureMarker(ctx context.Context, unit *cache.Unit) error {
+	if u.c.HasMarker(unit) {
+		return nil
+	}
+	if err := u.c.MarkerIntent(unit); err != nil {
+		return err
+	}
+	if err := u.putMarker(ctx, unit.Path, layout.StateOpen); err != nil {
+		return err
+	}
+	u.c.Marked(unit, true)
+	return nil
+}
+
+func (u *Uploader) putMarker(ctx context.Context, unit, state string) error {
+	key := layout.OpenKey(unit, u.c.Node())
+	unlock, err := u.paths.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	host, _ := os.Hostname()
+	m := layout.OpenMarker{Node: u.c.Node(), Host: host, Since: time.Now().UTC(), State: state}
+	b, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	_, err = u.store.Put(ctx, key, contentOf(b), backend.PutOptions{})
+	return err
+}
+
+// removeMarker shows a published unit to other nodes. A unit that is being written to
+// again keeps its marker.
+func (u *Uploader) removeMarker(ctx context.Context, s *sealedUnit) error {
+	key := layout.OpenKey(s.Unit.Path, u.c.Node())
+	unlock, err := u.paths.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if !u.c.Unmark(s.Unit, s.Gen) {
+		return nil
+	}
+	if err := u.store.Delete(ctx, key); err != nil {
+		return err
+	}
+	return u.c.MarkerGone(s.Unit)
+}
+
+// sleep waits, unless ctx ends first.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func contentOf(b []byte) backend.Content {
+	return backend.Content{R: bytesReader(b), Size: int64(len(b)), CRC32C: crc32c.Checksum(b)}
+}
+
+func copyTo(h hash.Hash32, r io.Reader) (int64, error) { return io.Copy(h, r) }

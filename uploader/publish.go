@@ -1,0 +1,257 @@
+package uploader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/crc32c"
+	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// publish is the last step: it makes a staged unit visible and records that it is
+// committed. From BeginPublish on, a crash rolls forward.
+func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
+	if s.Unit.Dir {
+		if err := u.ensureMarker(ctx, s.Unit); err != nil {
+			return err
+		}
+	}
+	if aside, err := u.clashes(ctx, s); aside || err != nil {
+		return err
+	}
+	if err := u.c.BeginPublish(s.Snapshot, s.manifest); err != nil {
+		return err
+	}
+	if s.Unit.Dir {
+		if err := u.putManifest(ctx, s.manifest); err != nil {
+			return err
+		}
+	}
+	done, err := u.burst(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := u.removeOld(ctx, s); err != nil {
+		return err
+	}
+	if s.Unit.Dir {
+		if err := u.removeMarker(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := u.c.Committed(s.Snapshot, done); err != nil {
+		return err
+	}
+	for _, p := range s.plans {
+		if p.job != nil {
+			u.dropJob(p.job)
+		}
+	}
+	u.log.Info("committed", "unit", s.Unit.Path, "files", len(done))
+	return nil
+}
+
+// burst makes every file visible: data first, then the framework's own markers, which
+// other tools take for the end.
+func (u *Uploader) burst(ctx context.Context, s *sealedUnit) ([]cache.Done, error) {
+	done := make([]cache.Done, 0, len(s.plans))
+	for _, markers := range []bool{false, true} {
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(2 * u.cfg.Parallel)
+		results := make([]*cache.Done, len(s.plans))
+		for i, p := range s.plans {
+			if p.Type == layout.TypeDir || isMarker(u.c, p.Path) != markers {
+				continue
+			}
+			g.Go(func() error {
+				obj, err := u.show(gctx, p)
+				if err != nil {
+					return err
+				}
+				results[i] = &cache.Done{Path: p.Path, ID: p.ID, Attr: p.Attr, CRC32C: p.crc, ETag: obj.ETag}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+		for _, d := range results {
+			if d != nil {
+				done = append(done, *d)
+			}
+		}
+	}
+	return done, nil
+}
+
+// show makes one file visible and checks the store's answer against the seal.
+func (u *Uploader) show(ctx context.Context, p *plan) (obj backend.Object, err error) {
+	switch p.how {
+	case keep:
+		return backend.Object{ETag: p.ETag}, nil
+	case onCopy:
+		if obj, err = u.store.Copy(ctx, p.from, p.Path, backend.PutOptions{Attr: p.Attr}); errors.Is(err, backend.ErrNotExist) {
+			// What it was to be copied from is gone: it has to be sent after all.
+			if err = p.job.upload(ctx, p.Attr, nil); err == nil {
+				obj, err = p.job.publish(ctx, p.Attr, p.Unseen)
+			}
+		}
+	case onPut:
+		obj, err = u.putIdempotent(ctx, p)
+	case onStage:
+		obj, err = p.job.publish(ctx, p.Attr, p.Unseen)
+	}
+	if err != nil {
+		return obj, err
+	}
+	size := p.ID.Size
+	if p.Type == layout.TypeSymlink {
+		size = int64(len(p.Target))
+	}
+	if obj.Size != size || obj.HasCRC32C && obj.CRC32C != p.crc {
+		return obj, fmt.Errorf("%s: the store has %d bytes with crc32c %08x, sealed were %d with %08x: %w",
+			p.Path, obj.Size, obj.CRC32C, size, p.crc, backend.ErrChecksum)
+	}
+	return obj, nil
+}
+
+// putIdempotent puts a small file; a conditional one that finds its own earlier
+// success is one.
+func (u *Uploader) putIdempotent(ctx context.Context, p *plan) (backend.Object, error) {
+	if err := u.parts.Acquire(ctx, 1); err != nil {
+		return backend.Object{}, err
+	}
+	defer u.parts.Release(1)
+	obj, err := u.store.Put(ctx, p.Path, p.content(), backend.PutOptions{Attr: p.Attr, IfAbsent: p.Unseen})
+	if errors.Is(err, backend.ErrExist) {
+		if same, there, cerr := u.hasContent(ctx, p); cerr == nil && same {
+			return there, nil
+		}
+	}
+	if err == nil {
+		u.c.Uploaded(nil, int64(len(p.body)))
+	}
+	return obj, err
+}
+
+// clashes finds files whose history this node does not know and which the store has
+// otherwise: then nothing is overwritten, and the local unit is set aside (I6).
+func (u *Uploader) clashes(ctx context.Context, s *sealedUnit) (aside bool, err error) {
+	for _, p := range s.plans {
+		if !p.Unseen || p.Type == layout.TypeDir {
+			continue
+		}
+		same, obj, err := u.hasContent(ctx, p)
+		switch {
+		case errors.Is(err, backend.ErrNotExist):
+			continue
+		case err != nil:
+			return false, err
+		case same:
+			p.how, p.ETag = keep, obj.ETag
+			continue
+		}
+		to, err := u.c.SetAside(s.Unit)
+		if err != nil {
+			return false, err
+		}
+		u.log.Error("the store has other content under a path whose history this node does not know: local copy set aside, nothing overwritten",
+			"unit", s.Unit.Path, "key", p.Path, "path", to)
+		return true, nil
+	}
+	return false, nil
+}
+
+// hasContent tells whether the store has the bytes of a sealed file under its key.
+func (u *Uploader) hasContent(ctx context.Context, p *plan) (bool, backend.Object, error) {
+	obj, err := u.store.Head(ctx, p.Path)
+	if err != nil {
+		return false, obj, err
+	}
+	size := p.ID.Size
+	if p.Type == layout.TypeSymlink {
+		size = int64(len(p.Target))
+	}
+	if obj.Size != size {
+		return false, obj, nil
+	}
+	if obj.HasCRC32C {
+		return obj.CRC32C == p.crc, obj, nil
+	}
+	body, obj, err := u.store.Get(ctx, p.Path, backend.GetOptions{ETag: obj.ETag})
+	if err != nil {
+		return false, obj, err
+	}
+	defer body.Close()
+	sum := crc32c.New()
+	if _, err := copyTo(sum, body); err != nil {
+		return false, obj, err
+	}
+	return sum.Sum32() == p.crc, obj, nil
+}
+
+func (u *Uploader) putManifest(ctx context.Context, m *layout.Manifest) error {
+	b, err := m.Encode()
+	if err != nil {
+		return fmt.Errorf("manifest of %s: %w: %w", m.Unit, backend.ErrInvalidKey, err)
+	}
+	_, err = u.store.Put(ctx, layout.ManifestKey(m.Unit, m.Node), contentOf(b), backend.PutOptions{})
+	return err
+}
+
+// removeOld deletes the keys of members that are no longer there; and, where the
+// directory was deleted and made again, everything that the one before it left.
+func (u *Uploader) removeOld(ctx context.Context, s *sealedUnit) error {
+	var keys []string
+	here := make(map[string]bool, len(s.Files))
+	for _, f := range s.Files {
+		here[f.Path] = true
+	}
+	for _, key := range s.Removed {
+		if !here[key] {
+			keys = append(keys, key)
+		}
+	}
+	if s.Replaces {
+		old, err := u.everythingOf(ctx, s.Unit.Path)
+		if err != nil {
+			return err
+		}
+		for _, key := range old {
+			if !here[strings.TrimSuffix(key, "/")] && key != layout.ManifestKey(s.Unit.Path, u.c.Node()) && key != layout.OpenKey(s.Unit.Path, u.c.Node()) {
+				keys = append(keys, key)
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	return u.store.Delete(ctx, keys...)
+}
+
+// everythingOf lists the objects of a checkpoint directory, then its manifests and
+// markers.
+func (u *Uploader) everythingOf(ctx context.Context, unit string) ([]string, error) {
+	var keys []string
+	for _, prefix := range []string{unit + "/", layout.UnitsPrefix(unit)} {
+		for o := (backend.ListOptions{Prefix: prefix}); ; {
+			page, err := u.store.List(ctx, o)
+			if err != nil {
+				return nil, err
+			}
+			for _, obj := range page.Objects {
+				keys = append(keys, obj.Key)
+			}
+			if o.Token = page.Token; o.Token == "" {
+				break
+			}
+		}
+	}
+	return keys, nil
+}

@@ -1,0 +1,120 @@
+package uploader
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/trainfs/trainfs/backend/crc32c"
+	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// stage is the second step: every byte of a sealed unit is in the store, or is small
+// enough to ride in the publishing burst and in memory. Nothing can be seen.
+func (u *Uploader) stage(ctx context.Context, s *sealedUnit) error {
+	var files int
+	var bytes, small int64
+	for _, p := range s.plans {
+		if p.how == onPut && p.job != nil {
+			if small += p.ID.Size; small > smallBudget {
+				p.how = onStage
+			}
+		}
+		if p.how == onStage || p.how == onPut {
+			files++
+			bytes += p.ID.Size
+		}
+	}
+	u.c.Uploading(s.Snapshot, files, bytes)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2 * u.cfg.Parallel)
+	for _, p := range s.plans {
+		switch {
+		case p.how == onStage:
+			g.Go(func() error { return p.job.upload(ctx, p.Attr, s.Unit) })
+		case p.how == onPut && p.job != nil:
+			g.Go(func() error { return u.keepBody(p) })
+		}
+	}
+	return g.Wait()
+}
+
+// keepBody reads a small file into memory and makes sure it is what was sealed.
+func (u *Uploader) keepBody(p *plan) error {
+	f, err := p.job.open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	body := make([]byte, p.ID.Size)
+	if _, err := io.ReadFull(f, body); err != nil && p.ID.Size > 0 {
+		return err
+	}
+	if crc32c.Checksum(body) != p.crc {
+		return cache.ErrReopened
+	}
+	p.body = body
+	return nil
+}
+
+// stageEarly begins with a file that is closed while its checkpoint directory is still
+// open. What the directory's own commit finds staged, it does not send again; what is
+// written again after all was sent in vain.
+func (u *Uploader) stageEarly(path string) {
+	unit, f, err := u.c.Look(path)
+	if err != nil || unit == nil || f == nil || unit.Class.Kind != layout.Checkpoint {
+		return
+	}
+	if f.Clean || f.Known || f.CopyFrom != "" || f.Type != layout.TypeFile || f.ID.Size <= smallFile || u.c.Writing(path) {
+		return
+	}
+	u.start(func() {
+		j := u.job(f.Path, f.ID)
+		if j.seal(u.ctx) != nil {
+			return
+		}
+		j.upload(u.ctx, f.Attr, nil) // the commit meets the same error, and reports it
+	})
+}
+
+// sweepStages aborts uploads that nobody wants any more: the file is gone, or is
+// another one.
+func (u *Uploader) sweepStages() {
+	all, err := u.c.Stages()
+	if err != nil {
+		u.log.Error("cannot read the journal", "err", err)
+		return
+	}
+	for path, stage := range all {
+		_, id, found, err := u.c.Stage(path)
+		if err != nil || !found {
+			continue
+		}
+		f, now, err := u.c.OpenFile(path)
+		if err == nil {
+			f.Close()
+		}
+		if err == nil && now == id || err != nil && !os.IsNotExist(err) {
+			continue
+		}
+		unlock, err := u.paths.lock(u.ctx, path)
+		if err != nil {
+			return
+		}
+		if err := u.store.AbortStage(u.ctx, stage); err == nil {
+			if cur, _, ok, _ := u.c.Stage(path); ok && cur.ID == stage.ID {
+				u.c.DropStage(path)
+			}
+		}
+		unlock()
+		if j := u.job(path, id); err != nil {
+			u.dropJob(j)
+		}
+	}
+}
+
+func bytesReader(b []byte) io.ReaderAt { return bytes.NewReader(b) }

@@ -1,0 +1,120 @@
+package uploader
+
+import (
+	"context"
+	"time"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/crc32c"
+	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// commitTracker publishes the newest version of a tracker that names nothing which is
+// still to come. Older ones are passed over: what they said is no longer asked for.
+func (u *Uploader) commitTracker(ctx context.Context, unit *cache.Unit) error {
+	versions := u.c.Versions(unit)
+	if len(versions) == 0 {
+		if first := u.c.Blockers(unit, u.c.Seq(unit), nil); len(first) > 0 {
+			return waitFor(first)
+		}
+		return u.commitPlain(ctx, unit)
+	}
+	var first []string
+	for i := len(versions) - 1; i >= 0; i-- {
+		v := versions[i]
+		var err error
+		if first, err = u.missing(ctx, unit, v); err != nil {
+			return err
+		}
+		if len(first) > 0 && time.Since(v.Attr().Mtime) < u.cfg.Hold {
+			continue
+		}
+		if len(first) > 0 {
+			u.log.Warn("published after waiting for hold, though it names what is not complete", "unit", unit.Path, "waits_for", first)
+		}
+		return u.putVersion(ctx, unit, v)
+	}
+	return waitFor(first)
+}
+
+// missing names the checkpoint directories that a version has to wait for: on this
+// node, and on others that are still writing.
+func (u *Uploader) missing(ctx context.Context, unit *cache.Unit, v cache.TrackerVersion) ([]string, error) {
+	if first := u.c.Blockers(unit, v.Seq, v.Named); len(first) > 0 {
+		return first, nil
+	}
+	var out []string
+	dir := parent(unit.Path)
+	var open map[string]bool
+	for _, name := range v.Named {
+		path := join(dir, name)
+		if _, ok := u.knownComplete.Load(path); ok {
+			continue
+		}
+		if open == nil {
+			var err error
+			if open, err = u.openUnits(ctx, dir); err != nil {
+				return nil, err
+			}
+		}
+		if open[path] {
+			out = append(out, path)
+		} else {
+			u.knownComplete.Store(path, true)
+		}
+	}
+	return out, nil
+}
+
+// openUnits are the checkpoint directories below dir that another node is writing in.
+func (u *Uploader) openUnits(ctx context.Context, dir string) (map[string]bool, error) {
+	out := map[string]bool{}
+	for o := (backend.ListOptions{Prefix: layout.UnitsPrefix(dir)}); ; {
+		page, err := u.store.List(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		for _, obj := range page.Objects {
+			if unit, node, open, ok := layout.ParseUnitKey(obj.Key); ok && open && node != u.c.Node() {
+				out[unit] = true
+			}
+		}
+		if o.Token = page.Token; o.Token == "" {
+			return out, nil
+		}
+	}
+}
+
+func (u *Uploader) putVersion(ctx context.Context, unit *cache.Unit, v cache.TrackerVersion) error {
+	unlock, err := u.paths.lock(ctx, unit.Path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	sleep(ctx, racyTime-time.Since(v.Attr().Mtime))
+	p := &plan{FileState: cache.FileState{Path: unit.Path, Type: layout.TypeFile, Attr: v.Attr()}, how: onPut, body: v.Content}
+	p.ID.Size = int64(len(v.Content))
+	p.crc = crc32c.Checksum(v.Content)
+	if _, f, err := u.c.Look(unit.Path); err == nil && f != nil {
+		p.Unseen = f.Unseen
+	}
+	if p.Unseen {
+		snap, err := u.c.Snapshot(unit)
+		if err != nil {
+			return err
+		}
+		if aside, err := u.clashes(ctx, &sealedUnit{Snapshot: snap, plans: []*plan{p}}); aside || err != nil {
+			return err
+		}
+	}
+	obj, err := u.show(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := u.c.CommittedVersion(unit, v, obj.ETag, p.crc); err != nil {
+		return err
+	}
+	u.log.Info("committed", "unit", unit.Path, "names", v.Named)
+	return nil
+}
