@@ -120,7 +120,7 @@ func (c *Cache) Unmarked() []*Unit {
 	c.mu.Lock()
 	var list []*Unit
 	for _, u := range c.mu.units {
-		if u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && u.state != StateTorn {
+		if u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && !u.unmarked && u.state != StateTorn {
 			u.marking = true
 			list = append(list, u)
 		}
@@ -143,10 +143,19 @@ func (c *Cache) MarkerIntent(u *Unit) error {
 	return c.journal.write(put(tableOpen, u.Path, openRecord{time.Now()}))
 }
 
+// WantsMarker tells whether a unit still is one that is written here, and has no open
+// marker in the store.
+func (c *Cache) WantsMarker(u *Unit) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.units[u.Path] == u && !u.marked && !u.unmarked
+}
+
 // Marked says whether the open marker is in the store.
 func (c *Cache) Marked(u *Unit, ok bool) {
 	c.mu.Lock()
 	u.marked, u.marking = ok, false
+	u.unmarked = u.unmarked && !ok
 	c.notify()
 	c.mu.Unlock()
 	c.poke()
@@ -159,15 +168,15 @@ func (c *Cache) HasMarker(u *Unit) bool {
 	return u.marked
 }
 
-// Unmark is called before the open marker of a committed unit is deleted: it tells
-// whether it may be, and sees to it that a next write puts a new one.
+// Unmark is called before the open marker of a published unit is deleted: it tells
+// whether it may be, and sees to it that only a next write puts a new one.
 func (c *Cache) Unmark(u *Unit, gen uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if u.gen != gen || u.writers > 0 || u.gone {
 		return false
 	}
-	u.marked = false
+	u.marked, u.unmarked = false, true
 	return true
 }
 

@@ -36,6 +36,7 @@ type Unit struct {
 	members    bool // something was made in the directory
 	marked     bool // our open marker is in the store
 	marking    bool // or on its way
+	unmarked   bool // it has been deleted, and nothing was written since
 	versions   []*trackerRecord
 	state      State
 	reason     string
@@ -109,7 +110,7 @@ func (c *Cache) touch(path string, dir bool) *Unit {
 func (u *Unit) touchNow() {
 	u.gen++
 	u.touched = time.Now()
-	u.said, u.hurried, u.sealed = false, false, false
+	u.said, u.hurried, u.sealed, u.unmarked = false, false, false, false
 	u.nextTry = time.Time{}
 	if !u.publishing {
 		u.seq = 0

@@ -2,32 +2,12 @@ package fusefs
 
 import (
 	"context"
-	"maps"
-	"slices"
-	"sync"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
-
-// handle is an open file. LoopbackFile does the I/O that passthrough leaves to us; the
-// methods here are those that the cache has to know of, and those whose ENOSYS or
-// privileges must not get through.
-type handle struct {
-	*fs.LoopbackFile
-	Handle
-	node     *Node
-	released sync.Once
-}
-
-func (n *Node) newHandle(h Handle) *handle {
-	f := &handle{LoopbackFile: fs.NewLoopbackFileFromOS(h.File()), Handle: h, node: n}
-	n.addHandle(f)
-	n.s.handles.add(f)
-	return f
-}
 
 // openFlags are what the cache gets of a program's flags. Not O_APPEND: the kernel
 // sends an append with its offset, and a descriptor that appends would ignore it. Not
@@ -79,118 +59,6 @@ func (n *Node) Create(ctx context.Context, name string, flags, mode uint32, out 
 	return child, child.Operations().(*Node).newHandle(h), 0, 0
 }
 
-var _ = (fs.FilePassthroughFder)((*handle)(nil))
-
-// PassthroughFd gives a descriptor for every handle of the mount or for none, as the
-// kernel requires of the handles of one file.
-func (h *handle) PassthroughFd() (int, bool) {
-	if on, _ := h.node.s.Passthrough(); !on {
-		return 0, false
-	}
-	return h.LoopbackFile.PassthroughFd()
-}
-
-var _ = (fs.FileWriter)((*handle)(nil))
-
-func (h *handle) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
-	defer h.Touched()
-	return h.LoopbackFile.Write(ctx, data, off)
-}
-
-var _ = (fs.FileWritever)((*handle)(nil))
-
-func (h *handle) Writev(ctx context.Context, data [][]byte, off int64) (uint32, syscall.Errno) {
-	defer h.Touched()
-	return h.LoopbackFile.Writev(ctx, data, off)
-}
-
-var _ = (fs.FileAllocater)((*handle)(nil))
-
-func (h *handle) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
-	defer h.Touched()
-	return h.LoopbackFile.Allocate(ctx, off, size, mode)
-}
-
-var _ = (fs.FileSetattrer)((*handle)(nil))
-
-func (h *handle) Setattr(ctx context.Context, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
-	defer h.Touched()
-	return h.LoopbackFile.Setattr(ctx, in, out)
-}
-
-var _ = (fs.FileFlusher)((*handle)(nil))
-
-// Flush is close: what goes wrong now, the program learns. The file below is closed
-// as well, by a duplicate: it may be on a file system that has errors to tell then.
-func (h *handle) Flush(ctx context.Context) syscall.Errno {
-	ctx, done := patient(ctx)
-	defer done()
-	if errno := h.LoopbackFile.Flush(ctx); errno != 0 {
-		return presentable(errno)
-	}
-	return h.node.s.fail("close", h.Path(), h.Handle.Flush(ctx))
-}
-
-var _ = (fs.FileFsyncer)((*handle)(nil))
-
-func (h *handle) Fsync(ctx context.Context, _ uint32) syscall.Errno {
-	ctx, done := patient(ctx)
-	defer done()
-	return h.node.s.fail("fsync", h.Path(), h.Handle.Fsync(ctx))
-}
-
-var _ = (fs.FileReleaser)((*handle)(nil))
-
-// Release is also called for what is open when the mount goes away: the kernel then
-// drops the RELEASE requests that it has not sent yet.
-func (h *handle) Release(ctx context.Context) (errno syscall.Errno) {
-	h.released.Do(func() {
-		h.node.dropHandle(h)
-		h.node.s.handles.drop(h)
-		errno = h.LoopbackFile.Release(ctx)
-		h.Released()
-	})
-	return errno // to the kernel, which drops it
-}
-
-// handles are the open files of a mount.
-type handles struct {
-	mu  sync.Mutex
-	set map[*handle]struct{}
-}
-
-func (s *handles) add(h *handle) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.set == nil {
-		s.set = map[*handle]struct{}{}
-	}
-	s.set[h] = struct{}{}
-}
-
-func (s *handles) drop(h *handle) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.set, h)
-}
-
-func (s *handles) releaseAll() {
-	s.mu.Lock()
-	all := slices.Collect(maps.Keys(s.set))
-	s.mu.Unlock()
-	for _, h := range all {
-		h.Release(context.Background())
-	}
-}
-
-var _ = (fs.FileIoctler)((*handle)(nil))
-
-// Ioctl refuses: LoopbackFile would let a program reset flags or move blocks of the
-// file system below, or shut it down, with the daemon's privileges.
-func (h *handle) Ioctl(context.Context, uint32, uint64, []byte, []byte) (int32, syscall.Errno) {
-	return 0, syscall.ENOTTY
-}
-
 var _ = (fs.NodeCopyFileRanger)((*Node)(nil))
 
 func (n *Node) CopyFileRange(_ context.Context, in fs.FileHandle, offIn uint64, _ *fs.Inode, out fs.FileHandle, offOut, size, flags uint64) (uint32, syscall.Errno) {
@@ -215,27 +83,4 @@ func (n *Node) CopyFileRange(_ context.Context, in fs.FileHandle, offIn uint64, 
 		return 0, n.s.fail("copy_file_range", to.Path(), err)
 	}
 	return uint32(count), 0
-}
-
-func (h *handle) stat() (st syscall.Stat_t, err error) {
-	err = h.control(func(fd int) error { return syscall.Fstat(fd, &st) })
-	return st, err
-}
-
-func (h *handle) truncate(size int64) error {
-	defer h.Touched()
-	return h.control(func(fd int) error { return syscall.Ftruncate(fd, size) })
-}
-
-// control calls f with the descriptor, which is not closed meanwhile.
-func (h *handle) control(f func(fd int) error) error {
-	conn, err := h.File().SyscallConn()
-	if err != nil {
-		return err
-	}
-	var ferr error
-	if err := conn.Control(func(fd uintptr) { ferr = f(int(fd)) }); err != nil {
-		return err
-	}
-	return ferr
 }

@@ -46,6 +46,12 @@ func (u *Uploader) deleteFailed(key string, err error) {
 // leaves it hidden, and the tombstone does it again.
 func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
 	u.knownComplete.Delete(unit)
+	own := layout.OpenKey(unit, u.c.Node())
+	unlock, err := u.paths.lock(ctx, own)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	keys, err := u.everythingOf(ctx, unit)
 	if err != nil {
 		return err
@@ -55,7 +61,6 @@ func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
 			return err
 		}
 	}
-	own := layout.OpenKey(unit, u.c.Node())
 	var objects, last []string
 	for _, key := range keys {
 		switch {

@@ -18,12 +18,14 @@ import (
 func (u *Uploader) mark() {
 	for _, unit := range u.c.Unmarked() {
 		u.start(func() {
-			err := u.putMarker(u.ctx, unit.Path, layout.StateOpen)
+			err := u.putOpen(u.ctx, unit)
 			if err != nil && u.ctx.Err() == nil {
 				u.log.Debug("cannot put an open marker yet", "unit", unit.Path, "err", err)
 				sleep(u.ctx, backoff(1, backend.Permanent(err)))
 			}
-			u.c.Marked(unit, err == nil)
+			if err != nil {
+				u.c.Marked(unit, false)
+			}
 		})
 	}
 }
@@ -36,6 +38,20 @@ func (u *Uploader) ensureMarker(ctx context.Context, unit *cache.Unit) error {
 	if err := u.c.MarkerIntent(unit); err != nil {
 		return err
 	}
+	return u.putOpen(ctx, unit)
+}
+
+// putOpen puts the marker, unless the unit has been committed or deleted meanwhile:
+// the lock on the marker's key keeps that apart from its deletion.
+func (u *Uploader) putOpen(ctx context.Context, unit *cache.Unit) error {
+	unlock, err := u.paths.lock(ctx, layout.OpenKey(unit.Path, u.c.Node()))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if !u.c.WantsMarker(unit) {
+		return nil
+	}
 	if err := u.putMarker(ctx, unit.Path, layout.StateOpen); err != nil {
 		return err
 	}
@@ -43,20 +59,15 @@ func (u *Uploader) ensureMarker(ctx context.Context, unit *cache.Unit) error {
 	return nil
 }
 
+// putMarker writes a marker. The caller holds the lock on its key.
 func (u *Uploader) putMarker(ctx context.Context, unit, state string) error {
-	key := layout.OpenKey(unit, u.c.Node())
-	unlock, err := u.paths.lock(ctx, key)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	host, _ := os.Hostname()
 	m := layout.OpenMarker{Node: u.c.Node(), Host: host, Since: time.Now().UTC(), State: state}
 	b, err := m.Encode()
 	if err != nil {
 		return err
 	}
-	_, err = u.store.Put(ctx, key, contentOf(b), backend.PutOptions{})
+	_, err = u.store.Put(ctx, layout.OpenKey(unit, u.c.Node()), contentOf(b), backend.PutOptions{})
 	return err
 }
 

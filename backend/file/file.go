@@ -57,7 +57,7 @@ func Open(ctx context.Context, loc backend.Location) (*Store, error) {
 		return nil, fmt.Errorf("open storage path: %w: %w", kind, err)
 	}
 	s := &Store{root: root, chown: os.Geteuid() == 0}
-	s.sweep(ctx)
+	s.sweep(ctx, staleAfter)
 	return s, nil
 }
 

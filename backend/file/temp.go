@@ -94,7 +94,7 @@ func (t *temp) close() {
 
 // sweep removes the temporary files of dead Puts. Nobody depends on it, so it tells no
 // errors. Unfinished stages are not its business: AbortStage removes them.
-func (s *Store) sweep(ctx context.Context) {
+func (s *Store) sweep(ctx context.Context, olderThan time.Duration) {
 	dir, err := s.openDir(stagingDir)
 	if err != nil {
 		return
@@ -108,7 +108,7 @@ func (s *Store) sweep(ctx context.Context) {
 			continue
 		}
 		// A symlink's mtime is its object's, and it never waits here.
-		if time.Since(time.Unix(st.Ctim.Unix())) > staleAfter {
+		if time.Since(time.Unix(st.Ctim.Unix())) > olderThan {
 			unix.Unlinkat(int(dir.Fd()), name, 0)
 		}
 	}

@@ -3,15 +3,11 @@ package file
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"os"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/backend"
-	"github.com/trainfs/trainfs/backend/crc32c"
 )
 
 func (s *Store) Put(ctx context.Context, key string, c backend.Content, o backend.PutOptions) (backend.Object, error) {
@@ -147,131 +143,4 @@ func (s *Store) putMarker(key string, attr backend.Attr, ifAbsent bool) (obj bac
 		return err
 	})
 	return obj, err
-}
-
-// finish makes a file ready for its place: attributes and checksum set, and durable.
-func (s *Store) finish(t *temp, attr backend.Attr, crc uint32, known bool) error {
-	if err := s.setAttr(t.dir, t.name, attr); err != nil {
-		return err
-	}
-	if attr.Mode != 0 { // after the owner, whose change clears set-user-id
-		if err := unix.Fchmod(int(t.file.Fd()), attr.Mode); err != nil {
-			return os.NewSyscallError("fchmod", err)
-		}
-	}
-	if known {
-		var st unix.Stat_t
-		if err := unix.Fstat(int(t.file.Fd()), &st); err != nil {
-			return os.NewSyscallError("fstat", err)
-		}
-		// Where it cannot be kept, it is not known.
-		unix.Fsetxattr(int(t.file.Fd()), crcAttr, []byte(crcValue(crc, st.Size, st.Mtim.Nano())), 0)
-	}
-	return t.file.Sync()
-}
-
-// setAttr sets the owner, where this process may, and the mtime of name in dir.
-func (s *Store) setAttr(dir *os.File, name string, attr backend.Attr) error {
-	fd := int(dir.Fd())
-	if s.chown && !attr.IsZero() {
-		// EPERM: root on this machine is not root on the file server.
-		err := unix.Fchownat(fd, name, int(attr.UID), int(attr.GID), unix.AT_SYMLINK_NOFOLLOW)
-		if err != nil && !errors.Is(err, unix.EPERM) {
-			return os.NewSyscallError("fchownat", err)
-		}
-	}
-	if attr.Mtime.IsZero() {
-		return nil
-	}
-	times := []unix.Timespec{
-		{Nsec: unix.UTIME_OMIT},
-		{Sec: attr.Mtime.Unix(), Nsec: int64(attr.Mtime.Nanosecond())},
-	}
-	return os.NewSyscallError("utimensat", unix.UtimesNanoAt(fd, name, times, unix.AT_SYMLINK_NOFOLLOW))
-}
-
-// place gives a temporary file its key, in one step.
-func (s *Store) place(t *temp, key string, ifAbsent bool) error {
-	return s.inParent(key, func(dir *os.File, base string) error {
-		from, to := int(t.dir.Fd()), int(dir.Fd())
-		if !ifAbsent {
-			return os.NewSyscallError("renameat", unix.Renameat(from, t.name, to, base))
-		}
-		// NFS knows no rename that spares its target, but link does.
-		err := unix.Linkat(from, t.name, to, base, 0)
-		if errors.Is(err, unix.EEXIST) {
-			var st unix.Stat_t
-			if unix.Fstatat(to, base, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-				return unix.EISDIR // there is no object of this key
-			}
-			return backend.ErrExist
-		}
-		if err != nil {
-			return os.NewSyscallError("linkat", err)
-		}
-		return os.NewSyscallError("unlinkat", unix.Unlinkat(from, t.name, 0))
-	})
-}
-
-func readTarget(c backend.Content) (string, error) {
-	p := make([]byte, c.Size)
-	if _, err := io.ReadFull(c.Reader(), p); err != nil {
-		return "", err
-	}
-	return string(p), nil
-}
-
-const chunkBytes = 1 << 20
-
-var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
-
-// write copies c into f at off, and checks it on the way.
-func write(ctx context.Context, f *os.File, off int64, c backend.Content) error {
-	buf := chunks.Get().(*[]byte)
-	defer chunks.Put(buf)
-	crc := uint32(0)
-	for done := int64(0); done < c.Size; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		p := (*buf)[:min(chunkBytes, c.Size-done)]
-		if n, err := c.R.ReadAt(p, c.Offset+done); n < len(p) {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return fmt.Errorf("read content: %w", err)
-		}
-		if _, err := f.WriteAt(p, off+done); err != nil {
-			return err
-		}
-		crc = crc32c.Update(crc, p)
-		done += int64(len(p))
-	}
-	if crc != c.CRC32C {
-		return fmt.Errorf("%w: %08x, not %08x", backend.ErrChecksum, crc, c.CRC32C)
-	}
-	return nil
-}
-
-// duplicate copies the file that body is open on. io.CopyN leaves it to the kernel, or to
-// the file server, where they can.
-func duplicate(ctx context.Context, to *os.File, body source, from backend.Object) error {
-	src, ok := body.(*os.File)
-	if !ok {
-		return fmt.Errorf("%q is no regular file", from.Key)
-	}
-	const step = 256 << 20 // between two looks at ctx
-	for left := from.Size; left > 0; left -= min(step, left) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := io.CopyN(to, src, min(step, left)); err != nil {
-			return err
-		}
-	}
-	now, _, err := describe(src, from.Key)
-	if err == nil && now.ETag != from.ETag {
-		err = fmt.Errorf("%q was changed while it was copied", from.Key)
-	}
-	return err
 }

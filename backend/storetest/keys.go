@@ -63,6 +63,18 @@ var keyCases = []testCase{
 			}
 		}
 	}},
+	{"below an object, or of one above others, are possible or ErrInvalidKey", func(t *testing.T, s backend.Store) {
+		put(t, s, "a", []byte("object"))
+		put(t, s, "d/b", []byte("below"))
+		for _, key := range []string{"a/b", "a/b/c", "a/", "d"} {
+			if _, err := s.Put(t.Context(), key, content(nil), backend.PutOptions{}); err != nil {
+				wantErr(t, err, backend.ErrInvalidKey)
+				wantAbsent(t, s, key)
+			}
+		}
+		wantContent(t, s, "a", []byte("object"))
+		wantContent(t, s, "d/b", []byte("below"))
+	}},
 	{"must go with the type", func(t *testing.T, s backend.Store) {
 		for _, c := range []struct {
 			key  string

@@ -180,6 +180,9 @@ func readPaths(w http.ResponseWriter, r *http.Request) ([]string, error) {
 	if err := readRequest(w, r, &req); err != nil {
 		return nil, err
 	}
+	if len(req.Paths) == 0 {
+		return nil, errors.New(`no paths; the whole mount is ""`)
+	}
 	if len(req.Paths) > maxRequestPaths {
 		return nil, fmt.Errorf("%d paths in one request; at most %d", len(req.Paths), maxRequestPaths)
 	}

@@ -65,7 +65,7 @@ func startDaemon(ctx context.Context, args []string, timeout time.Duration) (war
 	endDaemon(cmd)
 	switch {
 	case err == nil:
-		return r.Warnings, &codedError{r.Code, errors.New(r.Error)}
+		return r.Warnings, &codedError{r.Code, errors.New(r.Error + tail.close())}
 	case errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("the daemon died while mounting (%v)%s", cmd.ProcessState, tail.close())
 	}
@@ -145,7 +145,7 @@ func (t *tail) close() string {
 	if text == "" {
 		return ""
 	}
-	return ":\n" + text
+	return "\n" + text
 }
 
 // reporter is the daemon's end of the pipe.

@@ -111,7 +111,9 @@ func (r *mountRequest) runDaemon(ctx context.Context) error {
 	if logFile == "" {
 		logFile = filepath.Join(c.CacheDir, "trainfs.log")
 	}
-	sink := newLogSink(os.Stderr)
+	// What goes wrong before there is a log file is in the report; stderr is for the last
+	// words of this process, and those of fusermount3.
+	sink := newLogSink(io.Discard)
 	defer sink.Close()
 	log := newLogger(sink, c.LogLevel, c.LogFormat, c.Debug)
 	err = serveMount(ctx, c, log, sink, logFile, func(warnings []string) error {

@@ -39,6 +39,12 @@ func (m mountPoint) cacheDir() (string, error) {
 	return string(buf[:n]), nil
 }
 
+// isDead tells that a mount's daemon is gone. Extended attributes are never cached.
+func isDead(path string) bool {
+	_, err := mountPoint{path: path}.cacheDir()
+	return errors.Is(err, errNoDaemon)
+}
+
 // mountTable lists every trainfs mount that this process can see, in the order of mounting.
 func mountTable() ([]mountPoint, error) {
 	infos, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {

@@ -16,7 +16,10 @@ import (
 	"github.com/trainfs/trainfs/cache"
 )
 
-// engine is the uploader, as this package needs it.
+// everything is the root of a mount, as a path.
+var everything = []string{""}
+
+// engine is the uploader, as this package needs it. No path is nothing; "" is everything.
 type engine interface {
 	Run(ctx context.Context) error
 	Status() cache.Status
@@ -141,7 +144,7 @@ func (s *session) stop(mayWait bool) {
 		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StopTimeout)
 		defer cancel()
 		var left cache.Progress
-		err := s.parts.engine.Wait(ctx, nil, cutShort(cancel, func(p cache.Progress) { left = p }))
+		err := s.parts.engine.Wait(ctx, everything, cutShort(cancel, func(p cache.Progress) { left = p }))
 		if err != nil {
 			s.log.Warn("stopping with uploads to do: they go on at the next mount", "units", left.Units, "bytes", left.BytesLeft, "err", err)
 		}
@@ -241,6 +244,6 @@ func (s *session) Shutdown(ctx context.Context, wait bool, progress func(cache.P
 		return nil
 	}
 	return untilDurable(ctx, func(ctx context.Context, progress func(cache.Progress)) error {
-		return s.parts.engine.Wait(ctx, nil, progress)
+		return s.parts.engine.Wait(ctx, everything, progress)
 	}, progress)
 }

@@ -77,8 +77,8 @@ func TestSignalUnmountsAndWaitsForUploads(t *testing.T) {
 	if want := []string{"unmount"}; !reflect.DeepEqual(r.fs.log, want) {
 		t.Errorf("%q", r.fs.log)
 	}
-	if len(r.engine.waits) != 1 {
-		t.Errorf("%d waits", len(r.engine.waits))
+	if want := [][]string{everything}; !reflect.DeepEqual(r.engine.waits, want) {
+		t.Errorf("%q", r.engine.waits)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestVanishedClientDoesNotKeepTheDaemon(t *testing.T) {
 
 func TestSignalEndsAWaitWithAReason(t *testing.T) {
 	r := startRig(t, func(r *rig) { r.s.cfg.StopTimeout = time.Millisecond })
-	_, err := r.client.wait(t.Context(), nil, func(cache.Progress) { r.stop() })
+	_, err := r.client.wait(t.Context(), everything, func(cache.Progress) { r.stop() })
 	if err == nil || err.Error() != errStopping.Error() {
 		t.Errorf("%v", err)
 	}

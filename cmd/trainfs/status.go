@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,11 +70,16 @@ func (v *statusView) render(ctx context.Context, w io.Writer) error {
 		fmt.Fprintln(w, "no trainfs mount on this machine")
 	}
 	var errs []error
-	for i, m := range mounts {
-		if i > 0 && !v.json {
-			fmt.Fprintln(w)
+	gap := ""
+	for _, m := range mounts {
+		text, err := v.renderOne(ctx, m)
+		if errs = append(errs, err); err != nil {
+			continue
 		}
-		errs = append(errs, v.renderOne(ctx, w, m))
+		fmt.Fprint(w, gap+text)
+		if !v.json {
+			gap = "\n"
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -96,19 +102,22 @@ func (v *statusView) mounts() ([]mountPoint, error) {
 	return whole, err
 }
 
-func (v *statusView) renderOne(ctx context.Context, w io.Writer, m mountPoint) error {
+func (v *statusView) renderOne(ctx context.Context, m mountPoint) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	dir, err := m.cacheDir()
 	if err != nil {
-		return err
+		return "", err
 	}
 	st, err := newControlClient(dir).status(ctx)
 	if err != nil {
-		return fmt.Errorf("%s: %w", m.path, err)
+		return "", fmt.Errorf("%s: %w", m.path, err)
 	}
+	var b strings.Builder
 	if v.json {
-		return json.NewEncoder(w).Encode(st)
+		err = json.NewEncoder(&b).Encode(st)
+	} else {
+		err = writeStatus(&b, &st, time.Now())
 	}
-	return writeStatus(w, &st, time.Now())
+	return b.String(), err
 }

@@ -77,7 +77,7 @@ func (u *umount) drainAndUnmount(ctx context.Context) (last cache.Progress, err 
 
 	if !u.noWait {
 		err := untilDurable(ctx, func(ctx context.Context, progress func(cache.Progress)) error {
-			_, err := u.client.wait(ctx, nil, progress)
+			_, err := u.client.wait(ctx, everything, progress)
 			return err
 		}, show)
 		if err != nil {

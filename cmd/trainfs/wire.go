@@ -128,6 +128,10 @@ func checkMountPoint(c *Config) (warnings []string, err error) {
 		if err != nil {
 			return warnings, fmt.Errorf("mount point %s: %w", path, err)
 		}
+		// For as long as attr_timeout, the kernel answers for a daemon that is dead.
+		if state == fusefs.MountPointLive && isDead(path) {
+			state = fusefs.MountPointStale
+		}
 		switch state {
 		case fusefs.MountPointMissing:
 			return warnings, fmt.Errorf("mount point %s does not exist: make it with mkdir -p %s", path, path)
