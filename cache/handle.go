@@ -105,28 +105,28 @@ func (c *Cache) Create(ctx context.Context, path string, flags int, mode uint32,
 		return nil, Info{}, err
 	}
 	c.own(f, path, o)
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	st, born, err := statx(int(f.Fd()), "", unix.AT_EMPTY_PATH)
+	if err != nil {
 		f.Close()
 		c.opens.release(slot)
 		return nil, Info{}, err
 	}
 	c.opens.opened(slot, st.Ino)
 	h := c.newHandle(f, path, true, slot, st.Ino)
-	return h, c.info(fromUnix(&st)), nil
+	return h, c.info(st, born), nil
 }
 
 func (c *Cache) withInfo(h *Handle, err error) (*Handle, Info, error) {
 	if err != nil {
 		return nil, Info{}, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(h.file.Fd()), &st); err != nil {
+	st, born, err := statx(int(h.file.Fd()), "", unix.AT_EMPTY_PATH)
+	if err != nil {
 		h.file.Close()
 		h.Released()
 		return nil, Info{}, err
 	}
-	return h, c.info(fromUnix(&st)), nil
+	return h, c.info(st, born), nil
 }
 
 // own gives a new file to the program's user; its group is the directory's, if that
@@ -254,7 +254,7 @@ func (h *Handle) Released() {
 	if c.mu.writers[path]--; c.mu.writers[path] <= 0 {
 		delete(c.mu.writers, path)
 	}
-	if u := c.unitFor(path, false); u != nil && u.writers > 0 {
+	if u := c.mu.units[c.unitPath(path)]; u != nil && u.writers > 0 {
 		u.writers--
 		said := u.said
 		u.touchNow()

@@ -60,7 +60,7 @@ func (c *Cache) localize(ctx context.Context, path string, truncate bool) error 
 		if !isRegular(&st) || truncate {
 			return nil
 		}
-		stale, err := c.stale(ctx, path, &st)
+		stale, err := c.stale(ctx, path, &st, true)
 		if err != nil || !stale {
 			return err
 		}
@@ -117,8 +117,9 @@ func (c *Cache) mayHoldRemote(dir string) bool {
 }
 
 // stale tells whether a clean local file is no longer what the store has; then the
-// local copy is gone on return.
-func (c *Cache) stale(ctx context.Context, path string, st *syscall.Stat_t) (bool, error) {
+// local copy is gone on return. Files that were written here are only asked for when
+// mine is set.
+func (c *Cache) stale(ctx context.Context, path string, st *syscall.Stat_t, mine bool) (bool, error) {
 	c.fetches.mu.Lock()
 	fresh := time.Since(c.fetches.checked[path]) < c.cfg.ListTTL
 	c.fetches.mu.Unlock()
@@ -126,13 +127,13 @@ func (c *Cache) stale(ctx context.Context, path string, st *syscall.Stat_t) (boo
 		return false, nil
 	}
 	var r fileRecord
-	if found, err := c.journal.get(tableFile, path, &r); err != nil || !found || !r.clean(st) {
+	if found, err := c.journal.get(tableFile, path, &r); err != nil || !found || !r.clean(st) || r.Mine && !mine {
 		return false, err
 	}
 	if c.unitBusyOrDirty(path) {
 		return false, nil
 	}
-	e, err := c.names.find(ctx, path)
+	e, err := c.names.confirm(ctx, path)
 	switch {
 	case errors.Is(err, errOffline):
 		return false, nil

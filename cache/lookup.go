@@ -16,12 +16,17 @@ import (
 // Lookup finds a path: in the tree, unless a checkpoint that is not complete hides
 // it, then among the remote names.
 func (c *Cache) Lookup(ctx context.Context, path string) (Info, error) {
-	st, err := c.tree.lstat(path)
+	st, born, err := c.tree.info(path)
 	if err == nil {
 		if isDir(&st) && c.hiddenUnit(ctx, path) {
 			return Info{}, fs.ErrNotExist
 		}
-		return c.info(st), nil
+		if isRegular(&st) {
+			if old, err := c.stale(ctx, path, &st, false); err == nil && old {
+				return c.remoteInfo(ctx, path)
+			}
+		}
+		return c.info(st, born), nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return Info{}, err
@@ -31,9 +36,9 @@ func (c *Cache) Lookup(ctx context.Context, path string) (Info, error) {
 
 // Stat is Lookup of a path that has been looked up before.
 func (c *Cache) Stat(ctx context.Context, path string) (Info, error) {
-	st, err := c.tree.lstat(path)
+	st, born, err := c.tree.info(path)
 	if err == nil {
-		return c.info(st), nil
+		return c.info(st, born), nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return Info{}, err
@@ -41,8 +46,11 @@ func (c *Cache) Stat(ctx context.Context, path string) (Info, error) {
 	return c.remoteInfo(ctx, path)
 }
 
-func (c *Cache) info(st syscall.Stat_t) Info {
-	return Info{Stat_t: st, Ident: c.idents.of(&st), Gen: 1}
+func (c *Cache) info(st syscall.Stat_t, born uint64) Info {
+	if id := c.idents.of(&st); id != st.Ino {
+		return Info{Stat_t: st, Ident: id, Gen: 1} // as it was shown before it was fetched
+	}
+	return Info{Stat_t: st, Ident: st.Ino, Gen: max(born, 2)}
 }
 
 // remoteInfo describes a path that is not in the tree. A directory gets its shadow
@@ -56,8 +64,8 @@ func (c *Cache) remoteInfo(ctx context.Context, path string) (Info, error) {
 		if err := c.makeShadow(ctx, path, e); err != nil {
 			return Info{}, err
 		}
-		st, err := c.tree.lstat(path)
-		return c.info(st), err
+		st, born, err := c.tree.info(path)
+		return c.info(st, born), err
 	}
 	if e.file == nil && e.obj.Attr.IsZero() {
 		e = c.withAttr(ctx, path, e)
@@ -142,12 +150,17 @@ func typeMode(t backend.FileType) uint32 {
 // hiddenUnit tells whether a local directory is the shadow of a checkpoint that
 // another node is writing at this moment.
 func (c *Cache) hiddenUnit(ctx context.Context, path string) bool {
-	class := c.cfg.Layout.Classify(path, true)
-	if class.Kind != layout.Checkpoint || class.Unit != path || c.owns(path) {
+	if !c.isUnit(path) || c.owns(path) {
 		return false
 	}
 	_, err := c.names.find(ctx, path)
 	return errors.Is(err, fs.ErrNotExist)
+}
+
+// isUnit tells whether a directory is a checkpoint, not merely in one.
+func (c *Cache) isUnit(dir string) bool {
+	class := c.cfg.Layout.Classify(dir, true)
+	return class.Kind == layout.Checkpoint && class.Unit == dir
 }
 
 // owns tells whether this node has something of its own in a checkpoint directory.
@@ -206,9 +219,14 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 	}
 	seen := make(map[string]bool, len(local))
 	out := make([]DirEntry, 0, len(local)+len(remote))
+	shown := make(map[string]bool, len(remote))
+	for _, e := range remote {
+		shown[e.Name] = true
+	}
 	for _, e := range local {
 		seen[e.Name] = true
-		if e.Type == syscall.S_IFDIR && c.hiddenUnit(ctx, join(path, e.Name)) {
+		// What the listing leaves out of the checkpoints that are not ours is hidden.
+		if p := join(path, e.Name); e.Type == syscall.S_IFDIR && err == nil && !shown[e.Name] && c.isUnit(p) && !c.owns(p) {
 			continue
 		}
 		out = append(out, e)

@@ -32,6 +32,7 @@ type names struct {
 	dirs    map[string]*dirNames
 	views   map[string]*unitView
 	hidden  map[string]bool // keys that cannot be names; logged once
+	commits uint64          // counts what this node has published; a look that spans one is not kept
 	lost    error           // why the store cannot be reached
 	lostTil time.Time       // not asked again before
 }
@@ -234,7 +235,21 @@ func (n *names) whileOffline(dir, name string, err error) (remoteEntry, error) {
 	if e, ok := d.entries[name]; ok {
 		return e, nil
 	}
-	return remoteEntry{}, fs.ErrNotExist
+	return remoteEntry{}, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+}
+
+// confirm is find for a caller that will act on the answer: nothing that is missing is
+// taken from memory, nor anything while the store is out of reach.
+func (n *names) confirm(ctx context.Context, path string) (remoteEntry, error) {
+	class := n.c.cfg.Layout.Classify(path, false)
+	if class.Kind == layout.Checkpoint && class.Unit != path {
+		e, err := n.member(ctx, class.Unit, path)
+		if n.offline() {
+			return e, errOffline
+		}
+		return e, err
+	}
+	return n.probe(ctx, path)
 }
 
 // probe asks for one key and for anything below it, at once.

@@ -34,12 +34,12 @@ func (c *Cache) made(path string, o Owner, dir bool) (Info, error) {
 			return Info{}, err
 		}
 	}
-	st, err := c.tree.lstat(path)
+	st, born, err := c.tree.info(path)
 	if err != nil {
 		return Info{}, err
 	}
 	c.touchPath(path, dir)
-	return c.info(st), nil
+	return c.info(st, born), nil
 }
 
 // Mkdir makes a directory.

@@ -34,7 +34,8 @@ func (c *Cache) Deletions() []Tombstone {
 				continue // the new name is not committed yet
 			}
 		}
-		unit := c.cfg.Layout.Classify(path, false).Unit
+		class := c.cfg.Layout.Classify(path, false)
+		unit := class.Unit
 		if u := c.mu.units[path]; u != nil {
 			continue // there again: its commit replaces the object
 		}
@@ -46,7 +47,7 @@ func (c *Cache) Deletions() []Tombstone {
 				continue
 			}
 		}
-		if t.Unit && c.trackersBefore(path, t.Seq) {
+		if (t.Unit || class.Kind == layout.Checkpoint && unit == path) && c.trackersBefore(path, t.Seq) {
 			continue // a tracker that the store has may still name it (P4)
 		}
 		out = append(out, Tombstone{key, t.Unit, t.Seq})

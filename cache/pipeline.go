@@ -62,7 +62,7 @@ func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 	gone, writers := u.gone, u.writers
 	s.Replaces = c.mu.tombs[u.Path].Unit
 	for key, t := range c.mu.tombs {
-		if u.Dir && key != u.Path && under(key, u.Path) && !t.Unit && t.After == "" {
+		if u.Dir && key != u.Path && under(key, u.Path) && !t.Unit && (t.After == "" || under(t.After, u.Path)) {
 			s.Removed = append(s.Removed, key)
 		}
 	}
@@ -153,14 +153,15 @@ func (c *Cache) fileState(u *Unit, p string, st *syscall.Stat_t) (*FileState, er
 	return f, nil
 }
 
-// Look is a snapshot of one file, be it open or not.
+// Look is a snapshot of one file, be it open or not; a nil Unit if it has none, and so
+// nothing to commit.
 func (c *Cache) Look(path string) (*Unit, *FileState, error) {
 	st, err := c.tree.lstat(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	c.mu.Lock()
-	u := c.unitFor(path, isDir(&st))
+	u := c.mu.units[c.cfg.Layout.Classify(path, isDir(&st)).Unit]
 	c.mu.Unlock()
 	if u == nil {
 		return nil, nil, nil
@@ -341,6 +342,7 @@ func (c *Cache) settled(u *Unit, gen uint64) {
 func (n *names) committed(s *Snapshot) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.commits++
 	if s.Unit.Dir && s.Unit.Class.Kind == layout.Checkpoint {
 		delete(n.views, s.Unit.Path)
 		return

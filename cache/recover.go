@@ -138,6 +138,7 @@ func (r *recovery) scan() error {
 			r.mu.unknown[p] = struct{}{}
 		}
 		u.gen++
+		u.members = u.members || p != u.Path
 		u.touched = later(u.touched, mtimeOf(st))
 		if now := time.Now(); u.touched.After(now) {
 			u.touched = now

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"sort"
 	"syscall"
@@ -89,7 +90,7 @@ func (c *Cache) Pending(path string) Progress {
 			p.Torn = append(p.Torn, u.Path+": "+u.reason)
 			continue
 		}
-		if u.writers > 0 && c.upToDate(u) {
+		if u.writers > 0 && c.upToDate(u) || u.empty() && !u.said {
 			continue
 		}
 		p.Units++
@@ -107,6 +108,29 @@ func (c *Cache) Pending(path string) Progress {
 	sort.Strings(p.Stuck)
 	p.Done = p.Units == 0 && p.Deletions == 0
 	return p
+}
+
+// UpToDate tells whether all that was closed of path's unit is in the store. A directory
+// in which files are open is not waited for: whoever asks may be the one who has them
+// open.
+func (c *Cache) UpToDate(ctx context.Context, path string) (bool, error) {
+	state, err := c.State(ctx, path)
+	switch {
+	case err != nil:
+		return false, err
+	case state == StateTorn:
+		return false, fmt.Errorf("%s is torn: %w", path, syscall.EIO)
+	case state == StateCommitted || state == StateLocal || state == StateRemote:
+		return true, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st, err := c.tree.lstat(path)
+	if err != nil {
+		return false, err
+	}
+	u := c.mu.units[c.cfg.Layout.Classify(path, isDir(&st)).Unit]
+	return u == nil || u.writers > 0 && (u.Dir || c.upToDate(u)), nil
 }
 
 // upToDate tells whether a file that is still open has nothing that the store has not.
@@ -196,6 +220,8 @@ func (c *Cache) unitStatus(u *Unit) UnitStatus {
 	case us.Reason != "":
 	case u.writers > 0:
 		us.Reason = "open for writing"
+	case u.empty():
+		us.Reason = "nothing is in it yet"
 	case u.state == StateDirty && u.seq == 0:
 		us.Reason = "waits to be quiet"
 	}

@@ -87,6 +87,16 @@ func (t *tree) lstat(p string) (st syscall.Stat_t, err error) {
 	return st, err
 }
 
+// info is lstat with the time of birth, which tells a file from a later one that got
+// the same inode number.
+func (t *tree) info(p string) (st syscall.Stat_t, born uint64, err error) {
+	err = t.at(p, func(fd int, name string) error {
+		st, born, err = statx(fd, name, unix.AT_SYMLINK_NOFOLLOW)
+		return err
+	})
+	return st, born, err
+}
+
 func (t *tree) exists(p string) bool {
 	_, err := t.lstat(p)
 	return err == nil

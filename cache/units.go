@@ -33,7 +33,7 @@ type Unit struct {
 	publishing bool
 	gone       bool // deleted, or renamed away
 	sealed     bool
-	members    bool // something was made in the directory
+	members    bool // a file was made in the directory; an empty checkpoint is none yet
 	marked     bool // our open marker is in the store
 	marking    bool // or on its way
 	unmarked   bool // it has been deleted, and nothing was written since
@@ -77,6 +77,9 @@ func (c *Cache) unitFor(path string, dir bool) *Unit {
 	return u
 }
 
+// unitPath is the path of the unit that a file counts for.
+func (c *Cache) unitPath(path string) string { return c.cfg.Layout.Classify(path, false).Unit }
+
 func (c *Cache) goesUp(class layout.Class) bool {
 	switch class.Kind {
 	case layout.Temporary, layout.Internal:
@@ -103,7 +106,7 @@ func (c *Cache) touch(path string, dir bool) *Unit {
 		return nil
 	}
 	u.touchNow()
-	u.members = u.members || path != u.Path
+	u.members = u.members || path != u.Path && !dir
 	return u
 }
 
@@ -166,6 +169,12 @@ func (c *Cache) closedAt(u *Unit) time.Time {
 	return u.touched.Add(quiet)
 }
 
+// empty tells a checkpoint directory that nothing was put in yet. Quiet does not make it
+// complete, and nobody waits for it.
+func (u *Unit) empty() bool {
+	return u.Dir && u.Class.Kind == layout.Checkpoint && !u.members
+}
+
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -180,7 +189,7 @@ func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
 	defer c.mu.Unlock()
 	var ready []*Unit
 	for _, u := range c.mu.units {
-		if u.busy || u.gone || u.state == StateTorn || c.tornNow(u) {
+		if u.busy || u.gone || u.state == StateTorn || c.tornNow(u) || u.empty() && !u.said {
 			continue
 		}
 		at := c.closedAt(u)

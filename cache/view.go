@@ -132,6 +132,9 @@ func (n *names) refresh(unit string) {
 // again after the objects.
 func (n *names) look(ctx context.Context, unit string) (*unitView, error) {
 	start := time.Now()
+	n.mu.Lock()
+	commits := n.commits
+	n.mu.Unlock()
 	for try := 0; ; try++ {
 		all, err := n.marks(ctx, unit)
 		if err != nil {
@@ -159,7 +162,9 @@ func (n *names) look(ctx context.Context, unit string) (*unitView, error) {
 		}
 		v.cost = time.Since(start)
 		n.mu.Lock()
-		n.views[unit] = v
+		if n.commits == commits {
+			n.views[unit] = v
+		}
 		n.mu.Unlock()
 		return v, nil
 	}

@@ -2,6 +2,7 @@ package uploader
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -253,11 +254,11 @@ func TestInterruptedUploadGoesOnWhereItWas(t *testing.T) {
 func TestEveryCallMayFailOnce(t *testing.T) {
 	for _, op := range backend.Ops() {
 		for _, after := range []bool{false, true} {
-			for n := 1; n <= 40; n++ {
-				if !runWithFault(t, op, n, after) {
-					break
+			t.Run(fmt.Sprintf("%s/after=%v", op, after), func(t *testing.T) {
+				t.Parallel()
+				for n := 1; n <= 40 && runWithFault(t, op, n, after); n++ {
 				}
-			}
+			})
 		}
 	}
 }
@@ -278,7 +279,9 @@ func runWithFault(t *testing.T, op string, nth int, after bool) (met bool) {
 	n.write("run/checkpoint_000000/b", "b")
 	n.write("run/latest", "checkpoint_000000")
 	n.wait()
-	n.retryUntilKnown(func() error { return n.Rename(ctx, "run/checkpoint_000000/b", "run/checkpoint_000000/c", unix.RENAME_NOREPLACE) })
+	n.retryUntilKnown(func() error {
+		return n.Rename(ctx, "run/checkpoint_000000/b", "run/checkpoint_000000/c", unix.RENAME_NOREPLACE)
+	})
 	n.write("run/x", "x")
 	n.wait()
 	n.retryUntilKnown(func() error { return n.Unlink(ctx, "run/x") })

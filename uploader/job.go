@@ -21,6 +21,10 @@ type job struct {
 	path string
 	id   cache.Identity
 
+	// grows allows the file to have been appended to: an artifact that is still open goes
+	// up as far as it was written when it was looked at.
+	grows bool
+
 	sealing sync.Mutex
 	sealed  bool
 	synced  bool
@@ -42,12 +46,14 @@ type jobs struct {
 }
 
 // job is that of the file as it is now.
-func (u *Uploader) job(path string, id cache.Identity) *job {
+func (u *Uploader) job(path string, id cache.Identity) *job { return u.jobFor(path, id, false) }
+
+func (u *Uploader) jobFor(path string, id cache.Identity, grows bool) *job {
 	u.jobs.mu.Lock()
 	defer u.jobs.mu.Unlock()
 	j := u.jobs.byPath[path]
-	if j == nil || j.id != id {
-		j = &job{u: u, path: path, id: id}
+	if j == nil || j.id != id || j.grows != grows {
+		j = &job{u: u, path: path, id: id, grows: grows}
 		u.jobs.byPath[path] = j
 	}
 	return j
@@ -70,11 +76,21 @@ func (j *job) open() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if id != j.id {
+	if id != j.id && !(j.grows && id.Ino == j.id.Ino && id.Size >= j.id.Size) {
 		f.Close()
 		return nil, cache.ErrReopened
 	}
 	return f, nil
+}
+
+// isStaged tells whether every byte is in the store already. An upload that is under way
+// is not waited for: sealing does without the network.
+func (j *job) isStaged() bool {
+	if !j.staging.TryLock() {
+		return false
+	}
+	defer j.staging.Unlock()
+	return j.staged || j.object != nil
 }
 
 // seal reads the file once: the checksum of each part and of the whole.

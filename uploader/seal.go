@@ -84,7 +84,7 @@ func (u *Uploader) sealFile(ctx context.Context, p *plan) error {
 	}
 	p.crc = p.job.crc
 	switch {
-	case p.ID.Size <= smallFile:
+	case p.ID.Size <= smallFile && !p.job.isStaged():
 		p.how = onPut
 	case p.CopyFrom != "" && p.CopyCRC == p.crc:
 		p.how, p.from = onCopy, p.CopyFrom

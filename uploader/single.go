@@ -75,7 +75,7 @@ func (u *Uploader) sealPlain(ctx context.Context, p *plan) error {
 	if p.Type == layout.TypeSymlink {
 		return u.sealFile(ctx, p)
 	}
-	p.job = u.job(p.Path, p.ID)
+	p.job = u.jobFor(p.Path, p.ID, true)
 	if err := p.job.seal(ctx); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (u *Uploader) putFile(ctx context.Context, unit *cache.Unit, p *plan) (back
 		return backend.Object{}, err
 	}
 	defer u.parts.Release(1)
-	f, err := u.openPlan(p)
+	f, err := p.job.open()
 	if err != nil {
 		return backend.Object{}, err
 	}
@@ -115,19 +115,6 @@ func (u *Uploader) putFile(ctx context.Context, unit *cache.Unit, p *plan) (back
 		}
 	}
 	return obj, err
-}
-
-func (u *Uploader) openPlan(p *plan) (readCloserAt, error) {
-	f, err := p.job.open()
-	if errors.Is(err, cache.ErrReopened) { // a log that has grown: its first bytes are still what was sealed
-		f, _, err = u.c.OpenFile(p.Path)
-	}
-	return f, err
-}
-
-type readCloserAt interface {
-	ReadAt(p []byte, off int64) (int, error)
-	Close() error
 }
 
 // commitDirectory keeps an empty directory, or one with a mode of its own, by a
@@ -183,9 +170,6 @@ func (u *Uploader) commitFileOnce(ctx context.Context, path string) error {
 		if err := j.seal(ctx); err != nil {
 			return err
 		}
-		if f.ID.Size <= smallFile {
-			return nil // rides in the publishing burst
-		}
 		return j.upload(ctx, f.Attr, nil)
 	}
 	unlock, err := u.paths.lock(ctx, path)
@@ -210,12 +194,9 @@ func (u *Uploader) commitFileOnce(ctx context.Context, path string) error {
 func (u *Uploader) CommitUnit(ctx context.Context, path string) error {
 	for {
 		changed := u.c.Changed()
-		state, err := u.c.State(ctx, path)
-		if err != nil || state == cache.StateCommitted || state == cache.StateLocal || state == cache.StateRemote {
+		done, err := u.c.UpToDate(ctx, path)
+		if done || err != nil {
 			return err
-		}
-		if state == cache.StateTorn {
-			return fmt.Errorf("%s is torn", path)
 		}
 		select {
 		case <-changed:

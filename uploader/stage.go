@@ -3,11 +3,13 @@ package uploader
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
-	"os"
+	"io/fs"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/cache"
 	"github.com/trainfs/trainfs/layout"
@@ -90,31 +92,40 @@ func (u *Uploader) sweepStages() {
 		return
 	}
 	for path, stage := range all {
-		_, id, found, err := u.c.Stage(path)
-		if err != nil || !found {
-			continue
-		}
-		f, now, err := u.c.OpenFile(path)
-		if err == nil {
-			f.Close()
-		}
-		if err == nil && now == id || err != nil && !os.IsNotExist(err) {
-			continue
-		}
-		unlock, err := u.paths.lock(u.ctx, path)
-		if err != nil {
-			return
-		}
-		if err := u.store.AbortStage(u.ctx, stage); err == nil {
-			if cur, _, ok, _ := u.c.Stage(path); ok && cur.ID == stage.ID {
-				u.c.DropStage(path)
-			}
-		}
-		unlock()
-		if j := u.job(path, id); err != nil {
-			u.dropJob(j)
+		if err := u.sweepStage(path, stage); err != nil && u.ctx.Err() == nil {
+			u.log.Warn("cannot abort an upload that is no longer wanted, will try again", "path", path, "err", err)
 		}
 	}
+	u.jobs.mu.Lock()
+	defer u.jobs.mu.Unlock()
+	for path, j := range u.jobs.byPath {
+		if j.same() != nil {
+			delete(u.jobs.byPath, path)
+		}
+	}
+}
+
+func (u *Uploader) sweepStage(path string, stage backend.Stage) error {
+	unlock, err := u.paths.lock(u.ctx, path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	now, id, found, err := u.c.Stage(path)
+	if err != nil || !found || now.ID != stage.ID {
+		return err
+	}
+	f, is, err := u.c.OpenFile(path)
+	if err == nil {
+		f.Close()
+	}
+	if err == nil && is == id || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := u.store.AbortStage(u.ctx, stage); err != nil {
+		return err
+	}
+	return u.c.DropStage(path)
 }
 
 func bytesReader(b []byte) io.ReaderAt { return bytes.NewReader(b) }

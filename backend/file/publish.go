@@ -2,6 +2,7 @@ package file
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -31,8 +32,8 @@ func (s *Store) publish(t *temp, st backend.Stage, parts []backend.Part, crc uin
 	if err := checkWhole(st, parts, held, crc); err != nil {
 		return backend.Object{}, err
 	}
-	if err := t.file.Truncate(st.Size); err != nil { // shorter only if a part is empty
-		return backend.Object{}, err
+	if info, err := t.file.Stat(); err != nil || info.Size() != st.Size {
+		return backend.Object{}, errors.Join(err, fmt.Errorf("%w: staged data of another size", backend.ErrChecksum))
 	}
 	if err := s.finish(t, st.Attr, crc, true); err != nil {
 		return backend.Object{}, err

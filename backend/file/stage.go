@@ -2,6 +2,7 @@ package file
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -170,7 +171,13 @@ func (s *Store) openStage(ctx context.Context, st backend.Stage) (*temp, error) 
 		return nil, err
 	}
 	t := &temp{dir: dir, name: st.ID + dataSuffix}
-	if t.file, err = openAt(dir, t.name, unix.O_RDWR, 0); err != nil {
+	t.file, err = openAt(dir, t.name, unix.O_RDWR, 0)
+	if errors.Is(err, unix.EACCES) {
+		// A publish that came no further has already given it its mode, say 0444.
+		unix.Fchmodat(int(dir.Fd()), t.name, 0o600, 0)
+		t.file, err = openAt(dir, t.name, unix.O_RDWR, 0)
+	}
+	if err != nil {
 		dir.Close()
 		if missing(err) {
 			err = backend.ErrNoStage

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/trainfs/trainfs/backend"
@@ -61,8 +60,7 @@ func (s *Store) explain(err error, source string) error {
 	if errors.Is(err, context.Canceled) {
 		return openError(nil, err, "open of storage path was broken off")
 	}
-	var response *awshttp.ResponseError
-	if errors.As(err, &response) && response.HTTPStatusCode() != 0 {
+	if status(err) != 0 {
 		return openError(nil, err, "%s is not well", endpoint)
 	}
 	return openError(backend.ErrUnreachable, fmt.Errorf("%w: %w", backend.ErrConfig, err),

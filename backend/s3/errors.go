@@ -90,11 +90,7 @@ func classify(op string, err error) error {
 	if errors.As(err, &api) {
 		code = api.ErrorCode()
 	}
-	status := 0
-	var response *awshttp.ResponseError
-	if errors.As(err, &response) {
-		status = response.HTTPStatusCode()
-	}
+	status := status(err)
 	if code == "PreconditionFailed" || status == http.StatusPreconditionFailed {
 		return precondition(op)
 	}
@@ -102,6 +98,15 @@ func classify(op string, err error) error {
 		return kind
 	}
 	return statusKinds[status]
+}
+
+// status is that of the answer; 0 if there was none (the SDK makes a ResponseError even then).
+func status(err error) int {
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) {
+		return response.HTTPStatusCode()
+	}
+	return 0
 }
 
 // precondition says what a condition that does not hold means, each operation having one.

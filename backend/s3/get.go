@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/trainfs/trainfs/backend"
@@ -79,10 +78,7 @@ func described(key string, o backend.GetOptions, out *s3.GetObjectOutput) (backe
 }
 
 // beyondEnd tells that a range begins where there is nothing, which S3 calls an error.
-func beyondEnd(err error) bool {
-	var response *awshttp.ResponseError
-	return errors.As(err, &response) && response.HTTPStatusCode() == http.StatusRequestedRangeNotSatisfiable
-}
+func beyondEnd(err error) bool { return status(err) == http.StatusRequestedRangeNotSatisfiable }
 
 func (s *Store) getNothing(ctx context.Context, key string, o backend.GetOptions) (io.ReadCloser, backend.Object, error) {
 	obj, err := s.head(ctx, key)

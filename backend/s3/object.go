@@ -62,7 +62,6 @@ func (s *Store) Put(ctx context.Context, key string, c backend.Content, o backen
 		Bucket:         &s.bucket,
 		Key:            s.full(key),
 		Body:           c.Reader(),
-		ContentLength:  &c.Size,
 		ChecksumCRC32C: encodeCRC(c.CRC32C),
 		Metadata:       metadata(a),
 		IfNoneMatch:    ifAbsent(o.IfAbsent),

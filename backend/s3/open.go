@@ -3,8 +3,6 @@ package s3
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,13 +26,9 @@ type Options struct {
 }
 
 const (
-	dialTimeout = 10 * time.Second
-	// A server that says nothing for so long is taken for dead. CompleteMultipartUpload is
-	// what servers think longest about.
-	readTimeout = 5 * time.Minute
 	// What the SDK tries by itself; the layers above go on for ever.
-	maxAttempts = 5
-	maxBackoff  = 10 * time.Second
+	maxAttempts = 4
+	maxBackoff  = 2 * time.Second
 	// fallbackRegion is what servers other than Amazon's expect if they expect any.
 	fallbackRegion = "us-east-1"
 )
@@ -94,7 +88,7 @@ func newStore(cfg aws.Config, loc backend.Location, opts Options) *Store {
 	// Only for S3: the credential chain has a client of its own, with the short timeouts
 	// that asking a machine for its role needs.
 	client := newHTTPClient(opts.Connections)
-	s.closeIdle = func() { closeIdle(client) }
+	s.closeIdle = client.closeIdle
 	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.HTTPClient = client
 		applyParams(o, loc.Params)
@@ -119,32 +113,6 @@ func applyParams(o *s3.Options, params map[string]string) {
 		o.Region = fallbackRegion
 	}
 	o.EndpointOptions.DisableHTTPS = params["scheme"] == "http"
-}
-
-func newHTTPClient(connections int) aws.HTTPClient {
-	return awshttp.NewBuildableClient().
-		WithReadTimeout(readTimeout).
-		WithDialerOptions(func(d *net.Dialer) {
-			d.Timeout = dialTimeout
-			// A machine that is gone without a word is noticed in about a minute.
-			d.KeepAliveConfig = net.KeepAliveConfig{
-				Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 3,
-			}
-		}).
-		WithTransportOptions(func(t *http.Transport) {
-			t.MaxIdleConns, t.MaxIdleConnsPerHost = 2*connections, connections
-			t.TLSHandshakeTimeout = dialTimeout
-			// One connection a request: HTTP/2 would put them all on one.
-			t.ForceAttemptHTTP2 = false
-			t.WriteBufferSize, t.ReadBufferSize = 256<<10, 128<<10
-		}).
-		Freeze()
-}
-
-func closeIdle(client aws.HTTPClient) {
-	if c, ok := client.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
 }
 
 // inRegion gives the store with the bucket's region, which nobody needs to know: neither

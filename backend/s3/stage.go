@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -28,18 +26,22 @@ func (s *Store) BeginStage(ctx context.Context, key string, size, partSize int64
 	if err := s.Capabilities().CheckStage(st); err != nil {
 		return backend.Stage{}, err
 	}
-	st, err = s.begin(ctx, st)
+	st, err = s.begin(ctx, st, true)
 	return st, fail(backend.OpBeginStage, key, err)
 }
 
-func (s *Store) begin(ctx context.Context, st backend.Stage) (backend.Stage, error) {
-	out, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
-		Bucket:            &s.bucket,
-		Key:               s.full(st.Key),
-		Metadata:          metadata(st.Attr),
-		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c,
-		ChecksumType:      types.ChecksumTypeFullObject,
-	})
+// begin starts a multipart upload, whose parts will come with our checksums or with none.
+func (s *Store) begin(ctx context.Context, st backend.Stage, checksums bool) (backend.Stage, error) {
+	in := &s3.CreateMultipartUploadInput{
+		Bucket:   &s.bucket,
+		Key:      s.full(st.Key),
+		Metadata: metadata(st.Attr),
+	}
+	if checksums {
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32c
+		in.ChecksumType = types.ChecksumTypeFullObject
+	}
+	out, err := s.client.CreateMultipartUpload(ctx, in)
 	if err != nil {
 		return backend.Stage{}, err
 	}
@@ -57,13 +59,24 @@ func (s *Store) PutPart(ctx context.Context, st backend.Stage, n int, c backend.
 		UploadId:       &st.ID,
 		PartNumber:     aws.Int32(int32(n)),
 		Body:           c.Reader(),
-		ContentLength:  &c.Size,
 		ChecksumCRC32C: encodeCRC(c.CRC32C),
 	}, unsigned)
 	if err != nil {
-		return backend.Part{}, failStage(backend.OpPutPart, st, err)
+		return backend.Part{}, s.failPart(ctx, st, err)
 	}
 	return backend.Part{Number: n, Size: c.Size, ETag: unquote(out.ETag), CRC32C: c.CRC32C}, nil
+}
+
+// failPart asks again if it got no answer. A server may refuse a part before it has read
+// it, and close the connection; then its answer is often lost on the way, with versitygw
+// half the time. A question without a body tells at least whether the stage is gone.
+func (s *Store) failPart(ctx context.Context, st backend.Stage, err error) error {
+	if ctx.Err() == nil && status(err) == 0 {
+		if _, gone := s.StagedParts(ctx, st); errors.Is(gone, backend.ErrNoStage) {
+			err = gone
+		}
+	}
+	return failStage(backend.OpPutPart, st, err)
 }
 
 func (s *Store) StagedParts(ctx context.Context, st backend.Stage) ([]backend.Part, error) {
@@ -105,43 +118,47 @@ func (s *Store) PublishStage(ctx context.Context, st backend.Stage, parts []back
 		return backend.Object{}, &backend.Error{Op: backend.OpPublishStage, Key: st.Key, Kind: backend.ErrChecksum,
 			Err: fmt.Errorf("parts have %08x, the whole should have %08x", sum, crc)}
 	}
-	obj, err := s.complete(ctx, st, parts, crc, true, o.IfAbsent)
-	return obj, failStage(backend.OpPublishStage, st, err)
+	in := s.completion(st, parts, o.IfAbsent)
+	for i, p := range parts {
+		in.MultipartUpload.Parts[i].ChecksumCRC32C = encodeCRC(p.CRC32C)
+	}
+	in.ChecksumType = types.ChecksumTypeFullObject
+	in.ChecksumCRC32C = encodeCRC(crc)
+	obj, err := s.complete(ctx, st, in)
+	if err != nil {
+		return backend.Object{}, failStage(backend.OpPublishStage, st, err)
+	}
+	obj.CRC32C, obj.HasCRC32C = crc, true
+	return obj, nil
 }
 
-// complete makes a multipart upload an object.
-func (s *Store) complete(ctx context.Context, st backend.Stage, parts []backend.Part, crc uint32, known, absent bool) (backend.Object, error) {
+func (s *Store) completion(st backend.Stage, parts []backend.Part, absent bool) *s3.CompleteMultipartUploadInput {
 	done := make([]types.CompletedPart, len(parts))
 	for i, p := range parts {
 		done[i] = types.CompletedPart{PartNumber: aws.Int32(int32(p.Number)), ETag: quote(p.ETag)}
-		if known { // else parts were copied, and the server may not have told
-			done[i].ChecksumCRC32C = encodeCRC(p.CRC32C)
-		}
 	}
-	in := &s3.CompleteMultipartUploadInput{
+	return &s3.CompleteMultipartUploadInput{
 		Bucket:          &s.bucket,
 		Key:             s.full(st.Key),
 		UploadId:        &st.ID,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
 		MpuObjectSize:   &st.Size,
-		ChecksumType:    types.ChecksumTypeFullObject,
 		IfNoneMatch:     ifAbsent(absent),
 	}
-	if known {
-		in.ChecksumCRC32C = encodeCRC(crc)
-	}
+}
+
+// complete makes a multipart upload an object.
+func (s *Store) complete(ctx context.Context, st backend.Stage, in *s3.CompleteMultipartUploadInput) (backend.Object, error) {
 	out, err := s.client.CompleteMultipartUpload(ctx, in)
 	if err != nil {
 		return backend.Object{}, err
 	}
 	return backend.Object{
-		Key:       st.Key,
-		Size:      st.Size,
-		ETag:      unquote(out.ETag),
-		Modified:  serverTime(out.ResultMetadata),
-		CRC32C:    crc,
-		HasCRC32C: known,
-		Attr:      st.Attr,
+		Key:      st.Key,
+		Size:     st.Size,
+		ETag:     unquote(out.ETag),
+		Modified: serverTime(out.ResultMetadata),
+		Attr:     st.Attr,
 	}, nil
 }
 
@@ -183,10 +200,9 @@ func (s *Store) ListStages(ctx context.Context, prefix string) ([]backend.Stage,
 
 // failStage knows that what a call on a stage misses is the stage.
 func failStage(op string, st backend.Stage, err error) error {
-	var response *awshttp.ResponseError
-	err = fail(op, st.Key, err)
-	if errors.Is(err, backend.ErrNotExist) && errors.As(err, &response) && response.HTTPStatusCode() == http.StatusNotFound {
-		return &backend.Error{Op: op, Key: st.Key, Kind: backend.ErrNoStage, Err: errors.Unwrap(response)}
+	var e *backend.Error
+	if err = fail(op, st.Key, err); errors.As(err, &e) && e.Kind == backend.ErrNotExist {
+		return &backend.Error{Op: op, Key: st.Key, Kind: backend.ErrNoStage, Err: e.Err}
 	}
 	return err
 }

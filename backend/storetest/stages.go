@@ -226,7 +226,7 @@ var stageCases = []testCase{
 		wantContent(t, s, "a", []byte("since"))
 	}},
 	{"published with IfAbsent are ErrExist where something is, and remain", func(t *testing.T, s backend.Store) {
-		u := begin(t, s, "a", backend.Attr{})
+		u := begin(t, s, "a", backend.Attr{Mode: 0o444})
 		u.put(t, s, 1, 2, 3)
 		put(t, s, "a", []byte("first"))
 		_, err := u.publish(t.Context(), s, backend.PutOptions{IfAbsent: true})

@@ -77,6 +77,7 @@ func (e *fakeEngine) Commit(_ context.Context, paths []string) error {
 // fakeFS is a mount that is gone once unmounted, or once abort is called.
 type fakeFS struct {
 	busy      bool
+	deaf      bool // to abort
 	answerErr error
 
 	once sync.Once
@@ -111,7 +112,13 @@ func (f *fakeFS) Unmount(lazy bool) error {
 func (f *fakeFS) vanish() { f.once.Do(func() { close(f.gone) }) }
 
 func (f *fakeFS) Answers(context.Context) error { return f.answerErr }
-func (f *fakeFS) Abort()                        { f.note("abort"); f.vanish() }
 func (f *fakeFS) Passthrough() (bool, string)   { return false, "test" }
+
+func (f *fakeFS) Abort() {
+	f.note("abort")
+	if !f.deaf {
+		f.vanish()
+	}
+}
 
 var errTest = errors.New("as the test wants")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -52,17 +53,23 @@ func (m mounted) answers(ctx context.Context) error {
 	case err := <-result:
 		return err
 	case <-ctx.Done():
-		m.abort() // which ends the stat
-		return errors.Join(ctx.Err(), <-result)
+	}
+	m.abort() // which ends the stat, where it can
+	select {
+	case err := <-result:
+		return errors.Join(ctx.Err(), err)
+	case <-time.After(abortGrace):
+		return ctx.Err()
 	}
 }
 
 // abort makes the kernel end every request of the connection, and every later one.
-// fs/fuse/control.c: the file belongs to who mounted.
+// fs/fuse/control.c: the file belongs to who mounted. Where fusectl is not mounted, as in
+// many containers, this does nothing.
 func (m mounted) abort() {
 	path := filepath.Join("/sys/fs/fuse/connections", strconv.Itoa(m.minor), "abort")
 	if f, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil {
-		_, _ = f.WriteString("1") // no fusectl, no abort; the connection ends with the process
+		_, _ = f.WriteString("1") // the connection may have ended meanwhile
 		_ = f.Close()
 	}
 }

@@ -17,6 +17,9 @@ const (
 	controlXattr = "user.trainfs.control"
 )
 
+// errOthers tells that a mount lets nobody in but its owner, root included.
+var errOthers = errors.New("mounted by another user, without allow_other")
+
 // mountPoint is one place where a trainfs is mounted, or part of one (mount --bind).
 type mountPoint struct {
 	path   string // where
@@ -32,7 +35,7 @@ func (m mountPoint) cacheDir() (string, error) {
 	case errors.Is(err, unix.ENOTCONN):
 		return "", fmt.Errorf("%s is a stale mount: %w; mounting there again cleans it up, and uploads what was left", m.path, errNoDaemon)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return "", fmt.Errorf("%s was mounted by another user, without allow_other", m.path)
+		return "", fmt.Errorf("%s: %w: ask as that user", m.path, errOthers)
 	case err != nil:
 		return "", fmt.Errorf("ask %s for its daemon: %w", m.path, err)
 	}

@@ -24,7 +24,8 @@ type progressView interface {
 
 // newProgressView draws a bar if out is a terminal, and plain lines otherwise.
 func newProgressView(out *os.File) progressView {
-	if _, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ); err == nil {
+	// A terminal without a size, as some runners make them, has no room for a bar.
+	if size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ); err == nil && size.Row > 0 && size.Col > 0 {
 		return newBarView(out)
 	}
 	return &lineView{out: out, now: time.Now}
@@ -154,7 +155,10 @@ func (t *trouble) fresh(p cache.Progress) []string {
 
 // leftReport says in one sentence, and the paths that need somebody, what is not durable.
 func leftReport(p cache.Progress) string {
-	text := leftText(p) + " (" + bytesText(p.BytesLeft) + ")"
+	text := leftText(p)
+	if p.BytesLeft > 0 { // not known before the files are closed
+		text += " (" + bytesText(p.BytesLeft) + ")"
+	}
 	for _, s := range p.Stuck {
 		text += "\n  " + s
 	}

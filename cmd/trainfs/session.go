@@ -51,8 +51,10 @@ type parts struct {
 // errStopping ends the requests that are under way when the daemon stops.
 var errStopping = errors.New("the daemon is stopping; what is not uploaded goes up at the next mount")
 
-// goneGrace is how long the kernel may take to let go of a mount that nobody uses.
-const goneGrace = 10 * time.Second
+const (
+	goneGrace  = 10 * time.Second // for the kernel to let go of a mount that nobody uses
+	abortGrace = time.Second      // and of one that was aborted
+)
 
 // session is one mount from start to end. Order at the start: log, store, cache,
 // uploader, control socket, mount; at the end the other way round, with time for uploads
@@ -72,7 +74,15 @@ type session struct {
 // run mounts, calls ready once the mount answers, and serves until it is unmounted, or ctx
 // ends, or a shutdown is asked for. It returns when all that it started has ended.
 func (s *session) run(ctx context.Context, ready func() error) (err error) {
-	defer func() { err = errors.Join(err, s.parts.close()) }()
+	defer func() {
+		if s.fs == nil || s.isGone() {
+			err = errors.Join(err, s.parts.close())
+			return
+		}
+		// Requests may still come: the cache must stay as it is until the process ends, and
+		// the next start takes it for what it is, the end of a daemon that was killed.
+		s.log.Warn("programs still hold files of the mount, and lose them now", "path", s.cfg.MountPoint)
+	}()
 	s.started = time.Now()
 	s.gone = make(chan struct{})
 
@@ -89,7 +99,9 @@ func (s *session) run(ctx context.Context, ready func() error) (err error) {
 		return errors.Join(err, control.listener.Close(), os.Remove(filepath.Join(s.cfg.CacheDir, controlSocket)))
 	}
 
-	group.Go(func() error { s.fs.Wait(); close(s.gone); return nil })
+	// Not of the group: nothing ends this one if programs hold files and the kernel cannot
+	// be told to cut them off. Then it is the end of the process that does both.
+	go func() { s.fs.Wait(); close(s.gone) }()
 	group.Go(control.Serve)
 	group.Go(func() error { return s.runEngine(uploads) })
 
@@ -155,17 +167,29 @@ func (s *session) stop(mayWait bool) {
 	}
 	select {
 	case <-s.gone:
+		return
 	case <-grace:
-		s.fs.Abort()
+	}
+	s.fs.Abort()
+	select {
+	case <-s.gone:
+	case <-time.After(abortGrace):
+	}
+}
+
+func (s *session) isGone() bool {
+	select {
+	case <-s.gone:
+		return true
+	default:
+		return false
 	}
 }
 
 // unmount takes the mount out of the tree, and tells whether nobody holds files of it.
 func (s *session) unmount() (clean bool) {
-	select {
-	case <-s.gone:
+	if s.isGone() {
 		return true
-	default:
 	}
 	err := s.fs.Unmount(false)
 	if err == nil {
@@ -241,6 +265,9 @@ func (s *session) Shutdown(ctx context.Context, wait bool, progress func(cache.P
 	}
 	s.noWait.Store(true) // what the client waits for happens here
 	if !wait {
+		now, end := context.WithCancel(ctx)
+		end()
+		_ = s.parts.engine.Wait(now, everything, progress) // reports once what is left, and ends
 		return nil
 	}
 	return untilDurable(ctx, func(ctx context.Context, progress func(cache.Progress)) error {

@@ -93,6 +93,18 @@ func TestSignalDetachesABusyMount(t *testing.T) {
 	}
 }
 
+func TestHeldMountEndsWithoutClosingTheCacheUnderIt(t *testing.T) {
+	r := startRig(t, func(r *rig) { r.fs.busy, r.fs.deaf = true, true; close(r.engine.committed) })
+	r.stop()
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+	if r.closed {
+		t.Error("closed while requests may come")
+	}
+	r.fs.vanish()
+}
+
 func TestStopDoesNotOutlastStopTimeout(t *testing.T) {
 	r := startRig(t, func(r *rig) { r.s.cfg.StopTimeout = time.Millisecond })
 	r.stop()
@@ -181,9 +193,10 @@ func TestShutdownOfABusyMountChangesNothing(t *testing.T) {
 }
 
 func TestShutdownWithoutWaitingEndsAtOnce(t *testing.T) {
-	r := startRig(t, nil) // nothing is ever committed
-	if _, err := r.client.shutdown(t.Context(), false, func(cache.Progress) {}); err != nil {
-		t.Error(err)
+	r := startRig(t, func(r *rig) { r.engine.report = cache.Progress{Units: 5} }) // and none is ever committed
+	last, err := r.client.shutdown(t.Context(), false, func(cache.Progress) {})
+	if err != nil || last.Units != 5 {
+		t.Errorf("%+v, %v", last, err)
 	}
 	if err := r.end(t); err != nil {
 		t.Error(err)

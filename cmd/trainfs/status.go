@@ -73,6 +73,10 @@ func (v *statusView) render(ctx context.Context, w io.Writer) error {
 	gap := ""
 	for _, m := range mounts {
 		text, err := v.renderOne(ctx, m)
+		if v.path == "" && errors.Is(err, errOthers) { // not asked for by name
+			fmt.Fprintf(v.errs, "trainfs: %v\n", err)
+			continue
+		}
 		if errs = append(errs, err); err != nil {
 			continue
 		}

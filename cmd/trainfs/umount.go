@@ -71,7 +71,10 @@ func (u *umount) drainAndUnmount(ctx context.Context) (last cache.Progress, err 
 		ctx, cancel = context.WithTimeout(ctx, u.timeout)
 		defer cancel()
 	}
-	view := newProgressView(u.out)
+	var view progressView = noView{}
+	if !u.noWait {
+		view = newProgressView(u.out)
+	}
 	defer view.close()
 	show := func(p cache.Progress) { last = p; view.update(p) }
 

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/file"
 	"github.com/trainfs/trainfs/backend/s3"
@@ -36,7 +38,7 @@ func buildParts(ctx context.Context, c *Config, log *slog.Logger) (*parts, error
 	}
 	cached, err := cache.Open(ctx, cacheConfig(c, where.identity, store, names, log))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cache directory %s: %w", c.CacheDir, err), store.Close())
+		return nil, errors.Join(fmt.Errorf("cache directory %s: %w%s", c.CacheDir, err, cacheHint(err)), store.Close())
 	}
 	up := uploader.New(cached, uploaderConfig(c, log))
 	return &parts{
@@ -44,6 +46,18 @@ func buildParts(ctx context.Context, c *Config, log *slog.Logger) (*parts, error
 		mount:  func() (fileSystem, error) { return mountFS(cached, c, log) },
 		close:  func() error { return errors.Join(cached.Close(), store.Close()) },
 	}, nil
+}
+
+// cacheHint says what to do about an error of the cache's disk; the cache's own errors say
+// it themselves.
+func cacheHint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return " (free space on its disk, or choose another place with cache_dir=)"
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOTDIR):
+		return " (choose another place with cache_dir=)"
+	}
+	return ""
 }
 
 // openStore opens the storage path, which must answer within store_timeout.

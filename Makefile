@@ -1,0 +1,35 @@
+# Targets for people; what CI runs is scripts/test.
+
+PREFIX  ?= /usr/local
+SBINDIR ?= /sbin
+DESTDIR ?=
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+FUZZTIME ?= 20s
+
+.PHONY: build install demo test fuzz bench clean
+
+build: # bin/trainfs, one static program
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
+
+install: build # the program, and its name as a helper of mount(8)
+	install -D -m 0755 bin/trainfs $(DESTDIR)$(PREFIX)/bin/trainfs
+	install -d $(DESTDIR)$(SBINDIR)
+	ln -sfn $(PREFIX)/bin/trainfs $(DESTDIR)$(SBINDIR)/mount.trainfs
+
+demo: # the whole way once, in temporary directories
+	./scripts/demo
+
+test: # what has to pass
+	./scripts/test
+
+fuzz: # every fuzz test, FUZZTIME each
+	FUZZTIME=$(FUZZTIME) ./scripts/fuzz
+
+bench: # figures, side by side with the local disk and with other tools
+	./scripts/bench
+
+clean:
+	rm -rf bin dist

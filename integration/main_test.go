@@ -1,0 +1,112 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// trainfs is the program under test; its directory is in the PATH of all that the tests run.
+var trainfs string
+
+// guardEnv turns this test binary into the guard of another one: see guard.
+const guardEnv = "TRAINFS_INTEGRATION_GUARD"
+
+func TestMain(m *testing.M) {
+	if root := os.Getenv(guardEnv); root != "" {
+		guard(root)
+		return
+	}
+	os.Exit(runAll(m))
+}
+
+func runAll(m *testing.M) int {
+	root, err := os.MkdirTemp("", "trainfs-integration-")
+	if err == nil {
+		err = os.Chmod(root, 0o755) // some tests are other users
+	}
+	if err != nil {
+		return failed("temporary directory", err)
+	}
+	defer os.RemoveAll(root)
+	stopGuard, err := startGuard(root)
+	if err != nil {
+		return failed("guard", err)
+	}
+	defer stopGuard()
+	os.Setenv("TMPDIR", root) // for t.TempDir: everything below one directory
+	unix.Umask(0o022)
+	if err := build(root); err != nil {
+		return failed("build trainfs", err)
+	}
+	code := m.Run()
+	if left := mountsBelow(root); len(left) > 0 {
+		return failed("mounts were left behind", fmt.Errorf("%q", left))
+	}
+	return code
+}
+
+func failed(what string, err error) int {
+	fmt.Fprintf(os.Stderr, "%s: %v\n", what, err)
+	return 1
+}
+
+func build(root string) error {
+	bin := filepath.Join(root, "bin")
+	trainfs = filepath.Join(bin, "trainfs")
+	cmd := exec.Command("go", "build", "-race", "-o", trainfs, "../cmd/trainfs")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+}
+
+// startGuard runs a process that outlives this one, should it be killed or panic, and
+// takes the mounts away that it left. Lazily unmounted, their daemons end by themselves.
+func startGuard(root string) (stop func(), err error) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), guardEnv+"="+root)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return func() { alive.Close(); _ = cmd.Wait() }, nil
+}
+
+// guard waits for the end of the process whose pipe is its stdin, then cleans up.
+func guard(root string) {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	for _, path := range mountsBelow(root) {
+		_ = unix.Unmount(path, unix.MNT_DETACH)
+	}
+	if to, err := os.Readlink(mountHelper); err == nil && strings.HasPrefix(to, root) {
+		_ = os.Remove(mountHelper)
+	}
+}
+
+// mountsBelow lists mount points, the innermost first.
+func mountsBelow(root string) []string {
+	infos, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
+		return !strings.HasPrefix(i.Mountpoint, root+"/"), false
+	})
+	if err != nil {
+		return []string{err.Error()}
+	}
+	paths := make([]string, 0, len(infos))
+	for _, i := range infos {
+		paths = append([]string{i.Mountpoint}, paths...)
+	}
+	return paths
+}

@@ -1,0 +1,130 @@
+package integration
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// proxy stands before an S3 server, keeps a list of what was asked of it, and can hold
+// requests up. It passes the Host header on, which signatures cover.
+type proxy struct {
+	url string
+
+	mu   sync.Mutex
+	log  []request
+	hold func(request) bool
+	free chan struct{} // closed by release
+}
+
+// request is one that the server has answered with success.
+type request struct {
+	method, key string
+	part        int  // of UploadPart
+	complete    bool // CompleteMultipartUpload
+	bytes       int64
+}
+
+// shows tells that a request makes an object visible.
+func (r request) shows() bool {
+	return r.complete || r.method == http.MethodPut && r.part == 0
+}
+
+func newProxy(t *testing.T, server string) *proxy {
+	t.Helper()
+	target, err := url.Parse(server)
+	must(t, err)
+	p := &proxy{free: make(chan struct{})}
+	forward := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		r := parse(in)
+		if !p.pass(r, in.Context().Done()) {
+			return
+		}
+		answer := &statusWriter{ResponseWriter: w}
+		forward.ServeHTTP(answer, in)
+		if answer.code < 300 {
+			p.mu.Lock()
+			p.log = append(p.log, r)
+			p.mu.Unlock()
+		}
+	}))
+	p.url = front.URL
+	t.Cleanup(func() { p.release(); front.CloseClientConnections(); front.Close() })
+	return p
+}
+
+func parse(in *http.Request) request {
+	_, key, _ := strings.Cut(strings.TrimPrefix(in.URL.Path, "/"), "/") // the bucket goes before
+	q := in.URL.Query()
+	part, _ := strconv.Atoi(q.Get("partNumber"))
+	return request{
+		method: in.Method, key: strings.TrimPrefix(key, "runs/a/"), part: part, bytes: in.ContentLength,
+		complete: in.Method == http.MethodPost && q.Has("uploadId"),
+	}
+}
+
+// pass waits while the request is one to be held up.
+func (p *proxy) pass(r request, gone <-chan struct{}) bool {
+	p.mu.Lock()
+	held, free := p.hold != nil && p.hold(r), p.free
+	p.mu.Unlock()
+	if held {
+		select {
+		case <-free:
+		case <-gone:
+			return false
+		}
+	}
+	return true
+}
+
+// holdIf holds up the requests for which f is true, until release.
+func (p *proxy) holdIf(f func(request) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hold = f
+}
+
+func (p *proxy) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hold = nil
+	close(p.free)
+	p.free = make(chan struct{})
+}
+
+// seen are the requests answered so far for which f is true, in the order of the answers.
+func (p *proxy) seen(f func(request) bool) (out []request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.log {
+		if f(r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	code int
+}
+
+func (w *statusWriter) WriteHeader(code int) {
+	w.code = code
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
