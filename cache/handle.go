@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,8 @@ type Handle struct {
 	slot  int32
 	ino   uint64
 	path  atomic.Pointer[string] // moves with renames, under Cache.mu
+
+	stream *fetch // where the content comes from, if it was not all there at open
 
 	flush   sync.Mutex // one snapshot of a tracker at a time
 	flushed Identity
@@ -280,4 +283,21 @@ func (c *Cache) Writing(path string) bool {
 
 func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// Streaming tells that the content is still being fetched: it must be read through
+// ReadAt. It is fixed for the life of the handle.
+func (h *Handle) Streaming() bool { return h.stream != nil }
+
+// ReadAt reads, and waits for the range to arrive. It is short only at the end of the
+// file.
+func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if h.stream != nil {
+		return h.stream.readAt(ctx, p, off)
+	}
+	n, err := h.file.ReadAt(p, off)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
 }

@@ -410,9 +410,9 @@ func (c *Cache) setState(u *Unit, gen uint64, s State, also func(*Unit)) {
 	c.notify()
 }
 
-// Uploading says how much of a unit there is to upload.
-func (c *Cache) Uploading(s *Snapshot, files int, bytes int64) {
-	c.setState(s.Unit, s.Gen, StateUploading, func(u *Unit) { u.files, u.bytes, u.done = files, bytes, 0 })
+// Uploading says how much of a unit there is to upload, and how much of that is done.
+func (c *Cache) Uploading(s *Snapshot, files int, bytes, done int64) {
+	c.setState(s.Unit, s.Gen, StateUploading, func(u *Unit) { u.files, u.bytes, u.done = files, bytes, done })
 }
 
 // Uploaded counts bytes that have reached the store.

@@ -43,8 +43,10 @@ type Unit struct {
 	attempts   int
 	nextTry    time.Time
 	files      int
-	bytes      int64
+	bytes      int64 // to upload, once sealed
 	done       int64
+	size       int64 // as last looked up, before that
+	sized      time.Time
 }
 
 const (
@@ -113,6 +115,7 @@ func (c *Cache) touch(path string, dir bool) *Unit {
 func (u *Unit) touchNow() {
 	u.gen++
 	u.touched = time.Now()
+	u.bytes, u.done = 0, 0
 	u.said, u.hurried, u.sealed, u.unmarked = false, false, false, false
 	u.nextTry = time.Time{}
 	if !u.publishing {

@@ -7,11 +7,13 @@ need_go() {
 	command -v go >/dev/null || die "no Go: install it from https://go.dev/dl/ ($(sed -n 's/^go /at least /p' go.mod)), and put it into PATH"
 }
 
-# need_fuse makes sure that this machine can mount a FUSE file system at all.
+# need_fuse makes sure that this machine can mount a FUSE file system at all, and this user.
 need_fuse() {
-	[ -e /dev/fuse ] && return
-	[ "$(id -u)" = 0 ] && modprobe fuse 2>/dev/null && [ -e /dev/fuse ] && return
-	die "no /dev/fuse: run modprobe fuse as root, or start the container with --device /dev/fuse --cap-add SYS_ADMIN"
+	if [ ! -e /dev/fuse ]; then
+		[ "$(id -u)" = 0 ] && modprobe fuse 2>/dev/null
+		[ -e /dev/fuse ] || die "no /dev/fuse: run modprobe fuse as root, or start the container with --device /dev/fuse --cap-add SYS_ADMIN"
+	fi
+	[ -w /dev/fuse ] || die "this user may not open /dev/fuse: run sudo $0"
 }
 
 # as_root runs a command as root, or says that it cannot.

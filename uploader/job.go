@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -32,6 +33,7 @@ type job struct {
 	sums    []uint32 // CRC32C of each part
 	crc     uint32   // of the whole
 
+	sent    atomic.Int64 // bytes that are staged
 	staging sync.Mutex
 	stage   backend.Stage
 	parts   []backend.Part
@@ -173,13 +175,14 @@ func (j *job) upload(ctx context.Context, attr backend.Attr, unit *cache.Unit) e
 		return err
 	}
 	defer f.Close()
+	j.sent.Store(0)
 	parts := make([]backend.Part, len(j.sums))
 	g, gctx := errgroup.WithContext(ctx)
 	for n := range parts {
 		off, size := j.stage.Range(n + 1)
 		if p, ok := have[n+1]; ok && p.Size == size && p.CRC32C == j.sums[n] {
 			parts[n] = p
-			j.u.c.Uploaded(unit, size)
+			j.sent.Add(size)
 			continue
 		}
 		if err := j.u.parts.Acquire(gctx, 1); err != nil {
@@ -189,6 +192,7 @@ func (j *job) upload(ctx context.Context, attr backend.Attr, unit *cache.Unit) e
 			defer j.u.parts.Release(1)
 			parts[n], err = j.u.store.PutPart(gctx, j.stage, n+1, backend.Content{R: f, Offset: off, Size: size, CRC32C: j.sums[n]})
 			if err == nil {
+				j.sent.Add(size)
 				j.u.c.Uploaded(unit, size)
 			}
 			return err

@@ -122,3 +122,11 @@ func (u *Uploader) manifest(s *sealedUnit, gen uint64) *layout.Manifest {
 func (p *plan) content() backend.Content {
 	return backend.Content{R: bytesReader(p.body), Size: int64(len(p.body)), CRC32C: p.crc}
 }
+
+// sent is how many bytes of it are in the store already.
+func (p *plan) sent() int64 {
+	if p.job == nil {
+		return 0
+	}
+	return p.job.sent.Load()
+}

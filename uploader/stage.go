@@ -19,7 +19,7 @@ import (
 // enough to ride in the publishing burst and in memory. Nothing can be seen.
 func (u *Uploader) stage(ctx context.Context, s *sealedUnit) error {
 	var files int
-	var bytes, small int64
+	var bytes, done, small int64
 	for _, p := range s.plans {
 		if p.how == onPut && p.job != nil {
 			if small += p.ID.Size; small > smallBudget {
@@ -29,9 +29,10 @@ func (u *Uploader) stage(ctx context.Context, s *sealedUnit) error {
 		if p.how == onStage || p.how == onPut {
 			files++
 			bytes += p.ID.Size
+			done += p.sent()
 		}
 	}
-	u.c.Uploading(s.Snapshot, files, bytes)
+	u.c.Uploading(s.Snapshot, files, bytes, done)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * u.cfg.Parallel)
 	for _, p := range s.plans {
@@ -79,7 +80,7 @@ func (u *Uploader) stageEarly(path string) {
 		if j.seal(u.ctx) != nil {
 			return
 		}
-		j.upload(u.ctx, f.Attr, nil) // the commit meets the same error, and reports it
+		j.upload(u.ctx, f.Attr, unit) // the commit meets the same error, and reports it
 	})
 }
 

@@ -62,7 +62,7 @@ func (r *mountRequest) mount(ctx context.Context, stderr io.Writer) error {
 	if r.verbose {
 		fmt.Fprintf(stderr, "trainfs: mounting %s at %s, cache directory %s\n", c.Source, c.MountPoint, c.CacheDir)
 	}
-	warnings, err := startDaemon(ctx, r.daemonArgs(c), c.MountTimeout+killGrace)
+	warnings, err := startDaemon(ctx, r.daemonArgs(c), c.MountTimeout)
 	for _, w := range warnings {
 		fmt.Fprintf(stderr, "trainfs: warning: %s\n", w)
 	}

@@ -113,7 +113,9 @@ func (s *session) run(ctx context.Context, ready func() error) (err error) {
 	endRequests()
 	err = errors.Join(err, control.Close(s.cfg.CacheDir))
 	endUploads()
-	return errors.Join(err, group.Wait())
+	err = errors.Join(err, group.Wait())
+	s.log.Info("uploads stopped")
+	return err
 }
 
 // runEngine uploads until its context ends; that it ended is then no error.
@@ -193,6 +195,7 @@ func (s *session) unmount() (clean bool) {
 	}
 	err := s.fs.Unmount(false)
 	if err == nil {
+		s.log.Info("unmounted", "path", s.cfg.MountPoint)
 		return true
 	}
 	s.log.Warn("mount is in use: unmounting lazily", "err", err)

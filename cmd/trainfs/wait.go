@@ -16,7 +16,7 @@ import (
 )
 
 func timeoutFlag() cli.Flag {
-	return &cli.DurationFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "give up after `DURATION` (like 90s or 10m), with exit code 3; without it, never"}
+	return &cli.DurationFlag{Name: "timeout", Aliases: []string{"t"}, Usage: "give up after `DURATION` (like 90s or 10m), with exit code 3", DefaultText: "never"}
 }
 
 func quietFlag() cli.Flag {
