@@ -107,6 +107,7 @@ type Cache struct {
 		tombs   map[string]tombstone       // by key
 		torn    map[string]*tornRecord     // by unit
 		unknown map[string]struct{}        // dirty files whose history this node does not know (I6)
+		unasked map[string]struct{}        // names that counted as missing because nobody could look
 		links   map[uint64]map[string]bool // inode -> its paths, for files with several
 		closed  map[string]time.Time       // files of open units that could be staged early
 		recent  map[string]time.Time       // committed files that a forgotten mapping may still change
@@ -149,6 +150,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	c.mu.tombs = map[string]tombstone{}
 	c.mu.torn = map[string]*tornRecord{}
 	c.mu.unknown = map[string]struct{}{}
+	c.mu.unasked = map[string]struct{}{}
 	c.mu.links = map[uint64]map[string]bool{}
 	c.mu.closed = map[string]time.Time{}
 	c.mu.recent = map[string]time.Time{}
@@ -207,7 +209,7 @@ func (c *Cache) openJournal() (*journal, error) {
 // heartbeat lets the next process judge closes that were on their way (opens.go).
 func (c *Cache) heartbeat() {
 	defer c.loops.Done()
-	t := time.NewTicker(100 * time.Millisecond)
+	t := time.NewTicker(heartbeatTime)
 	defer t.Stop()
 	for {
 		select {

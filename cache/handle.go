@@ -158,6 +158,10 @@ func (c *Cache) newHandle(f *os.File, path string, write bool, slot int32, ino u
 	c.mu.writers[path]++
 	delete(c.mu.closed, path)
 	delete(c.mu.unknown, path)
+	if _, unasked := c.mu.unasked[path]; unasked {
+		delete(c.mu.unasked, path)
+		c.mu.unknown[path] = struct{}{}
+	}
 	for _, p := range c.sharing(ino, path) {
 		if u := c.touch(p, false); u != nil && p == path {
 			u.writers++

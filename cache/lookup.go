@@ -157,6 +157,16 @@ func (c *Cache) hiddenUnit(ctx context.Context, path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
+// madeHere tells whether this node has made a directory, and not merely seen it.
+func (c *Cache) madeHere(dir string) bool {
+	if dir == "" {
+		return true
+	}
+	var r dirRecord
+	found, err := c.journal.get(tableDir, dir, &r)
+	return err == nil && (r.Mine || !found && c.tree.exists(dir))
+}
+
 // isUnit tells whether a directory is a checkpoint, not merely in one.
 func (c *Cache) isUnit(dir string) bool {
 	class := c.cfg.Layout.Classify(dir, true)

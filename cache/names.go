@@ -59,7 +59,9 @@ const (
 	maxKnownNames = 1 << 20 // then everything is forgotten; it can be asked for again
 )
 
-var errOffline = errors.New("the store cannot be reached")
+// errOffline comes before the store's own words in an error, so that a program gets EIO
+// and not the errno of some socket.
+var errOffline = fmt.Errorf("the store cannot be reached: %w", syscall.EIO)
 
 func newNames(c *Cache) *names {
 	return &names{c: c, dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[string]bool{}}
@@ -220,21 +222,37 @@ func (n *names) plain(ctx context.Context, path string) (remoteEntry, error) {
 }
 
 // whileOffline answers from memory if the store cannot be asked: what was known is
-// shown, and what is missing in a directory whose names are known is missing. Of a
-// directory never seen nothing can be said.
+// shown. What is missing in a directory whose names are known, or that this node has
+// made itself, counts as missing, so that work goes on; but it is remembered that nobody
+// has looked, so that what is made under that name replaces nothing (I6). Of a
+// directory that others have made nothing can be said, and of a tracker only what is
+// known for sure: a job that finds none begins from scratch.
 func (n *names) whileOffline(dir, name string, err error) (remoteEntry, error) {
 	if !errors.Is(err, errOffline) {
 		return remoteEntry{}, err
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	d := n.dirs[dir]
-	if d == nil || d.listed.IsZero() {
+	known := d != nil && !d.listed.IsZero()
+	var e remoteEntry
+	found := false
+	if known {
+		e, found = d.entries[name]
+	}
+	n.mu.Unlock()
+	path := join(dir, name)
+	switch {
+	case found:
+		return e, nil
+	case known:
+	case !n.c.madeHere(dir) || n.c.cfg.Layout.Classify(path, false).Kind == layout.Tracker:
 		return remoteEntry{}, err
 	}
-	if e, ok := d.entries[name]; ok {
-		return e, nil
+	n.c.mu.Lock()
+	if len(n.c.mu.unasked) < maxRecent {
+		n.c.mu.unasked[path] = struct{}{}
 	}
+	n.c.mu.Unlock()
 	return remoteEntry{}, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 }
 

@@ -79,6 +79,15 @@ func claimDir(dir, source string) (*nodeFile, *flock.Flock, error) {
 	return node, lock, nil
 }
 
+// Belongs tells whether dir is a cache directory that has been used with a storage path.
+func Belongs(dir, source string) bool {
+	if _, err := os.Stat(filepath.Join(dir, "node.json")); err != nil {
+		return false
+	}
+	n, err := loadNode(dir, source)
+	return err == nil && n.Source == source
+}
+
 func loadNode(dir, source string) (*nodeFile, error) {
 	path := filepath.Join(dir, "node.json")
 	b, err := os.ReadFile(path)

@@ -23,9 +23,11 @@ import (
 //
 // A program's close sends FLUSH, which it waits for, and RELEASE, which it does not.
 // After a kill between the two the slot is still taken. FLUSH therefore notes what
-// the file looked like: a file that still looks so, and whose flush was not
-// followed by a second of life without a release (a copy of the descriptor is
-// still open somewhere), had been closed.
+// the file looked like and when: a file that still looks so, and whose flush was the
+// last thing that this process lived to see, had been closed. The kernel queues RELEASE
+// before close returns, so had the process lived releaseGrace longer, no slot would be
+// left but for a copy of the descriptor that is still open somewhere (a shell's
+// redirection, a child that has inherited it).
 //
 // The table says nothing about a power cut: seals do.
 type openTable struct {
@@ -41,7 +43,8 @@ const (
 	openSlotBytes = 64
 	openSlots     = 32 << 10
 	openTableSize = openSlotBytes * (openSlots + 1) // the first holds magic and heartbeat
-	releaseGrace  = time.Second
+	releaseGrace  = 100 * time.Millisecond
+	heartbeatTime = 10 * time.Millisecond
 )
 
 type openSlot struct {
@@ -112,7 +115,7 @@ func (t *openTable) slot(i int32) *openSlot {
 	return (*openSlot)(unsafe.Pointer(&t.mem[int(i)*openSlotBytes]))
 }
 
-// beat notes that the process is alive; called several times a second.
+// beat notes that the process is alive; called every heartbeatTime.
 func (t *openTable) beat() { t.header().heartbeat.Store(uint64(time.Now().UnixNano())) }
 
 func (t *openTable) entries() []openEntry {

@@ -296,7 +296,7 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	}
 	for _, f := range s.Files {
 		if f.Type == layout.TypeDir {
-			ops = append(ops, put(tableDir, f.Path, dirRecord{Marker: s.Unit.Class.Kind != layout.Checkpoint, Mode: f.Attr.Mode}))
+			ops = append(ops, put(tableDir, f.Path, dirRecord{Marker: s.Unit.Class.Kind != layout.Checkpoint, Mine: true, Mode: f.Attr.Mode}))
 		}
 	}
 	for _, key := range s.Removed {

@@ -50,6 +50,7 @@ func (r *fileRecord) clean(st *syscall.Stat_t) bool {
 // what lies below it.
 type dirRecord struct {
 	Marker bool   `json:"marker,omitempty"`
+	Mine   bool   `json:"mine,omitempty"` // made here, not seen in the store first
 	Mode   uint32 `json:"mode"`
 }
 

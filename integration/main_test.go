@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,15 +18,37 @@ import (
 // trainfs is the program under test; its directory is in the PATH of all that the tests run.
 var trainfs string
 
-// guardEnv turns this test binary into the guard of another one: see guard.
-const guardEnv = "TRAINFS_INTEGRATION_GUARD"
+// What this test binary is when it runs itself again.
+const (
+	guardEnv  = "TRAINFS_INTEGRATION_GUARD"  // the guard of another one: see guard
+	insideEnv = "TRAINFS_INTEGRATION_INSIDE" // the one that tests: see runInside
+)
 
 func TestMain(m *testing.M) {
 	if root := os.Getenv(guardEnv); root != "" {
 		guard(root)
 		return
 	}
+	if os.Getenv(insideEnv) == "" {
+		os.Exit(runInside())
+	}
 	os.Exit(runAll(m))
+}
+
+// runInside runs the tests in a mount namespace of their own. Their mounts disturb nobody;
+// and nobody who makes a namespace meanwhile takes copies of them along, which would keep
+// a file system alive after it was unmounted here.
+func runInside() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // Pdeathsig is about the thread
+	err := cmd.Run()
+	if err != nil && cmd.ProcessState == nil {
+		return failed("mount namespace", err)
+	}
+	return cmd.ProcessState.ExitCode()
 }
 
 func runAll(m *testing.M) int {

@@ -32,7 +32,7 @@ func buildParts(ctx context.Context, c *Config, log *slog.Logger) (*parts, error
 	if err != nil {
 		return nil, &codedError{exitUsage, err}
 	}
-	store, err := openStore(ctx, c, where.location)
+	store, err := openStore(ctx, c, where.location, where.identity, log)
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +60,17 @@ func cacheHint(err error) string {
 	return ""
 }
 
-// openStore opens the storage path, which must answer within store_timeout.
-func openStore(ctx context.Context, c *Config, loc backend.Location) (store backend.Store, err error) {
+// openStore opens the storage path, which must answer within store_timeout. If it is out
+// of reach and the cache directory has been used with it before, the mount goes on with
+// what is there: a node that starts during an outage has work, and perhaps data that is
+// not uploaded.
+func openStore(ctx context.Context, c *Config, loc backend.Location, identity string, log *slog.Logger) (store backend.Store, err error) {
 	if loc.Scheme == "s3" {
 		store, err = s3.Open(ctx, loc, s3.Options{CheckTimeout: c.StoreTimeout})
+		if errors.Is(err, backend.ErrUnreachable) && cache.Belongs(c.CacheDir, identity) {
+			log.Warn("the store cannot be reached: mounting with what the cache directory has", "err", err)
+			store, err = s3.Open(ctx, loc, s3.Options{SkipCheck: true})
+		}
 	} else {
 		store, err = file.Open(ctx, loc)
 	}
