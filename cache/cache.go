@@ -38,6 +38,8 @@ type Config struct {
 	CreateTTL    time.Duration // the same, where this node is creating files
 	StoreTimeout time.Duration // a request that a program waits for gives up then
 
+	Prefetch Prefetch // what an open of a remote file brings along
+
 	// BootID stands in for the kernel's, in tests of power cuts.
 	BootID string
 }
@@ -69,6 +71,15 @@ func (c *Config) applyDefaults() error {
 	}
 	return nil
 }
+
+// Prefetch says what is fetched beyond what programs read.
+type Prefetch uint8
+
+const (
+	PrefetchCheckpoint Prefetch = iota // the file, and the other files of its checkpoint directory
+	PrefetchFile                       // the rest of the file while it is open
+	PrefetchOff                        // nothing
+)
 
 // Committer commits single files on behalf of a program that waits for it. The
 // uploader is one; until it is set, nobody waits.
@@ -104,6 +115,7 @@ type Cache struct {
 		units   map[string]*Unit
 		handles map[*Handle]struct{}       // open for writing
 		writers map[string]int             // the same, counted by path
+		opened  map[string]int             // by path, for reading too; a rename leaves those of readers behind
 		tombs   map[string]tombstone       // by key
 		torn    map[string]*tornRecord     // by unit
 		unknown map[string]struct{}        // dirty files whose history this node does not know (I6)
@@ -147,6 +159,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	c.mu.units = map[string]*Unit{}
 	c.mu.handles = map[*Handle]struct{}{}
 	c.mu.writers = map[string]int{}
+	c.mu.opened = map[string]int{}
 	c.mu.tombs = map[string]tombstone{}
 	c.mu.torn = map[string]*tornRecord{}
 	c.mu.unknown = map[string]struct{}{}

@@ -1,7 +1,419 @@
 package cache
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
 
-type fetch struct{}
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/layout"
+)
 
-func (f *fetch) readAt(ctx context.Context, p []byte, off int64) (int, error) { return 0, nil }
+const (
+	fetchBlock = 1 << 20 // what is marked as here or not, bytes
+	wholeUpTo  = 4 << 20 // smaller files are waited for whole, bytes
+	runMost    = 16      // blocks in one request, at most
+	windowMem  = 16      // blocks kept by a download that has no place on the disk
+)
+
+type blockState uint8
+
+const (
+	blockTodo blockState = iota
+	blockRunning
+	blockDone
+)
+
+// fetch is the download of one version of one remote file. Blocks that somebody is
+// waiting for come first, then what follows them, then the rest. The file is sparse
+// until it is complete; then it is checked and becomes, by a rename, the file in the
+// tree.
+type fetch struct {
+	c    *Cache
+	path string
+	size int64
+	part string   // file name below fetch/
+	file *os.File // read and written here
+
+	mu struct {
+		sync.Mutex
+		entry   remoteEntry
+		attr    backend.Attr
+		blocks  []blockState
+		sums    []uint32
+		left    int   // blocks not done
+		urgent  []int // blocks that readers wait for
+		cursor  int   // where the next run begins
+		refs    int   // openers and others that want it
+		rest    int   // of them, those that want all of it
+		workers int
+		tries   int // failures in a row
+		scratch int // times it was begun again
+		noSpace bool
+		window  map[int][]byte // with noSpace: the last blocks read
+		err     error
+		ended   bool
+		changed chan struct{} // closed and replaced at every progress
+		saved   time.Time
+	}
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{} // closed when it is in the tree, or has failed
+}
+
+// localOrStream makes path a file of the tree, like localize, or, for a large remote
+// file, returns its download with one more reference.
+func (c *Cache) localOrStream(ctx context.Context, path string) (*fetch, error) {
+	st, err := c.tree.lstat(path)
+	if err == nil {
+		if !isRegular(&st) {
+			return nil, nil
+		}
+		if stale, err := c.stale(ctx, path, &st, true); err != nil || !stale {
+			return nil, err
+		}
+	} else if !isNotExist(err) {
+		return nil, err
+	}
+	e, err := c.names.find(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if e.dir {
+		return nil, c.makeShadow(ctx, path, e)
+	}
+	c.prefetchUnit(path)
+	if e.obj.Size <= wholeUpTo {
+		return nil, c.fetches.whole(ctx, path, e)
+	}
+	f, err := c.fetches.join(ctx, path, e, c.cfg.Prefetch != PrefetchOff)
+	if errors.Is(err, errFetched) {
+		return nil, nil
+	}
+	return f, err
+}
+
+var errFetched = errors.New("it is in the tree already")
+
+// join finds or begins the download of path, and holds a reference to it: leave gives
+// it back. rest asks for all of the file, not only for what is read.
+func (f *fetches) join(ctx context.Context, path string, e remoteEntry, rest bool) (*fetch, error) {
+	for {
+		d, ending, err := f.joinOnce(path, e, rest)
+		if ending == nil {
+			return d, err
+		}
+		select { // one that nobody wanted is being put away
+		case <-ending.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (f *fetches) joinOnce(path string, e remoteEntry, rest bool) (d, ending *fetch, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d := f.byPath[path]; d != nil {
+		if d.want(rest) {
+			return d, nil, nil
+		}
+		return nil, d, nil
+	}
+	if f.c.tree.exists(path) {
+		return nil, nil, errFetched
+	}
+	if err := f.ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	if d, err = f.begin(path, e); err != nil {
+		return nil, nil, err
+	}
+	d.want(rest)
+	f.byPath[path] = d
+	f.wg.Add(1)
+	go func() {
+		defer f.wg.Done()
+		d.run()
+	}()
+	return d, nil, nil
+}
+
+// whole brings path into the tree and returns when it is there. What changes in the
+// store meanwhile is fetched as it is then.
+func (f *fetches) whole(ctx context.Context, path string, e remoteEntry) error {
+	for try := 0; ; try++ {
+		err := f.wholeOnce(ctx, path, e)
+		if !errors.Is(err, backend.ErrChanged) || try == 3 {
+			return err
+		}
+		f.c.names.refresh(f.c.unitPath(path))
+		f.c.names.forget(path)
+		if e, err = f.c.names.find(ctx, path); err != nil {
+			return err
+		}
+	}
+}
+
+func (f *fetches) wholeOnce(ctx context.Context, path string, e remoteEntry) error {
+	d, err := f.join(ctx, path, e, true)
+	if errors.Is(err, errFetched) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.leaveRest()
+	select {
+	case <-d.done:
+		return d.failure()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// want adds a reference, unless the download has ended.
+func (d *fetch) want(rest bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.ended || d.ctx.Err() != nil {
+		return false
+	}
+	d.mu.refs++
+	if rest {
+		d.mu.rest++
+	}
+	d.progress()
+	return true
+}
+
+// leave gives a reference back. What nobody wants any more is not downloaded further;
+// what is there is kept for the next time.
+func (d *fetch) leave() { d.drop(d.c.cfg.Prefetch != PrefetchOff) }
+
+func (d *fetch) leaveRest() { d.drop(true) }
+
+func (d *fetch) drop(rest bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mu.refs--
+	if rest {
+		d.mu.rest--
+	}
+	if d.mu.refs > 0 {
+		return
+	}
+	d.cancel()
+	if d.mu.ended {
+		d.file.Close()
+	}
+}
+
+func (d *fetch) failure() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.err
+}
+
+// progress tells those who wait. Callers hold mu.
+func (d *fetch) progress() {
+	close(d.mu.changed)
+	d.mu.changed = make(chan struct{})
+}
+
+// reopen gives a descriptor of its own to a handle.
+func (d *fetch) reopen() (*os.File, error) {
+	return os.Open(procFD(int(d.file.Fd())))
+}
+
+// readAt waits until the range is here.
+func (d *fetch) readAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if off >= d.size {
+		// Somebody may have written to the file since it is in the tree.
+		select {
+		case <-d.done:
+			return readFull(d.file, p, off)
+		default:
+			return 0, nil
+		}
+	}
+	first, last := int(off/fetchBlock), int((min(off+int64(len(p)), d.size)-1)/fetchBlock)
+	for {
+		d.mu.Lock()
+		missing, noSpace, err, changed := d.missing(first, last), d.mu.noSpace, d.mu.err, d.mu.changed
+		if len(missing) > 0 && err == nil && !noSpace {
+			d.mu.urgent = append(d.mu.urgent, missing...)
+		}
+		d.mu.Unlock()
+		switch {
+		case len(missing) == 0:
+			return readFull(d.file, p, off)
+		case err != nil:
+			return 0, err
+		case noSpace:
+			return d.readWindow(ctx, p, off)
+		}
+		select {
+		case <-changed:
+		case <-d.wake():
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// wake lets the workers see what has become urgent; it never delivers.
+func (d *fetch) wake() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spawn()
+	return nil
+}
+
+// missing lists the blocks of a range that are not here. Callers hold mu.
+func (d *fetch) missing(first, last int) []int {
+	var out []int
+	for b := first; b <= last; b++ {
+		if d.mu.blocks[b] != blockDone {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func readFull(f *os.File, p []byte, off int64) (int, error) {
+	n, err := f.ReadAt(p, off)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
+}
+
+// readWindow reads past the disk: there is no place for the file in the cache. Only the
+// last blocks are kept, in memory.
+func (d *fetch) readWindow(ctx context.Context, p []byte, off int64) (int, error) {
+	n := 0
+	for n < len(p) && off < d.size {
+		b := int(off / fetchBlock)
+		data, err := d.windowBlock(ctx, b)
+		if err != nil {
+			return n, err
+		}
+		m := copy(p[n:], data[off-int64(b)*fetchBlock:])
+		n, off = n+m, off+int64(m)
+	}
+	return n, nil
+}
+
+func (d *fetch) windowBlock(ctx context.Context, b int) ([]byte, error) {
+	d.mu.Lock()
+	data, etag := d.mu.window[b], d.mu.entry.obj.ETag
+	d.mu.Unlock()
+	if data != nil {
+		return data, nil
+	}
+	at := int64(b) * fetchBlock
+	data = make([]byte, min(fetchBlock, d.size-at))
+	err := d.c.names.ask(ctx, func(ctx context.Context) error {
+		body, _, err := d.c.cfg.Store.Get(ctx, d.path, backend.GetOptions{Offset: at, Length: int64(len(data)), ETag: etag})
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		_, err = io.ReadFull(body, data)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for old := range d.mu.window {
+		if len(d.mu.window) < windowMem {
+			break
+		}
+		delete(d.mu.window, old)
+	}
+	d.mu.window[b] = data
+	return data, nil
+}
+
+// prefetchUnit fetches the other files of a checkpoint directory, of which one was just
+// opened: whoever loads a checkpoint wants all of it.
+func (c *Cache) prefetchUnit(path string) {
+	unit := c.cfg.Layout.Classify(path, false).Unit
+	if c.cfg.Prefetch != PrefetchCheckpoint || unit == path || c.cfg.Layout.Classify(unit, true).Kind != layout.Checkpoint {
+		return
+	}
+	f := c.fetches
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ahead[unit] || f.ctx.Err() != nil {
+		return
+	}
+	f.ahead[unit] = true
+	f.wg.Add(1)
+	go func() {
+		defer f.wg.Done()
+		if err := c.fetchUnit(f.ctx, unit); err != nil && f.ctx.Err() == nil {
+			c.log.Warn("prefetch stopped", "unit", unit, "err", err)
+		}
+		f.mu.Lock()
+		delete(f.ahead, unit)
+		f.mu.Unlock()
+	}()
+}
+
+// fetchUnit brings everything at and below path into the tree, two files at a time.
+func (c *Cache) fetchUnit(ctx context.Context, path string) error {
+	g := newLimited(ctx, 2)
+	var walk func(dir string) error
+	walk = func(dir string) error {
+		list, err := c.remoteNames(g.ctx, dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			p := join(dir, e.Name)
+			if e.Type == syscall.S_IFDIR {
+				if err := walk(p); err != nil {
+					return err
+				}
+				continue
+			}
+			g.Go(func() error { return c.localize(g.ctx, p, false) })
+		}
+		return nil
+	}
+	err := walk(path)
+	return errors.Join(err, g.Wait())
+}
+
+func (d *fetch) name() string { return filepath.Join(d.c.dir, "fetch", d.part) }
+
+func (d *fetch) String() string { return fmt.Sprintf("fetch of %s", d.path) }
+
+// Prefetch brings everything at and below paths into the tree.
+func (c *Cache) Prefetch(ctx context.Context, paths []string) error {
+	for _, p := range paths {
+		if err := c.localize(ctx, p, false); err != nil {
+			return fmt.Errorf("prefetch %s: %w", p, err)
+		}
+		st, err := c.tree.lstat(p)
+		if err != nil {
+			return err
+		}
+		if isDir(&st) {
+			if err := c.fetchUnit(ctx, p); err != nil {
+				return fmt.Errorf("prefetch %s: %w", p, err)
+			}
+		}
+	}
+	return nil
+}

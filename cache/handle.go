@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -45,14 +46,7 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 		return nil, syscall.EROFS
 	}
 	if !write {
-		if err := c.localize(ctx, path, false); err != nil {
-			return nil, err
-		}
-		f, err := c.tree.open(path, flags&^unix.O_CREAT)
-		if err != nil {
-			return nil, err
-		}
-		return c.newHandle(f, path, false, 0, 0), nil
+		return c.openRead(ctx, path, flags)
 	}
 	slot, err := c.opens.take(path)
 	if err != nil {
@@ -85,6 +79,34 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 		}
 	}
 	return h, nil
+}
+
+// openRead opens a file for reading; a large remote one before it is all here.
+func (c *Cache) openRead(ctx context.Context, path string, flags int) (*Handle, error) {
+	for range 3 {
+		stream, err := c.localOrStream(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		if stream != nil {
+			f, err := stream.reopen()
+			if err != nil {
+				stream.leave()
+				return nil, err
+			}
+			h := c.newHandle(f, path, false, 0, 0)
+			h.stream = stream
+			return h, nil
+		}
+		f, err := c.tree.open(path, flags&^unix.O_CREAT)
+		if err == nil {
+			return c.newHandle(f, path, false, 0, 0), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) { // else it was evicted in between
+			return nil, err
+		}
+	}
+	return nil, fs.ErrNotExist
 }
 
 // Create makes a file, or opens it as Open does if it is there and flags have no
@@ -150,10 +172,12 @@ func (c *Cache) groupFor(path string, o Owner) int {
 func (c *Cache) newHandle(f *os.File, path string, write bool, slot int32, ino uint64) *Handle {
 	h := &Handle{c: c, file: f, write: write, slot: slot, ino: ino}
 	h.path.Store(&path)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.opened[path]++
 	if !write {
 		return h
 	}
-	c.mu.Lock()
 	c.mu.handles[h] = struct{}{}
 	c.mu.writers[path]++
 	delete(c.mu.closed, path)
@@ -167,7 +191,6 @@ func (c *Cache) newHandle(f *os.File, path string, write bool, slot int32, ino u
 			u.writers++
 		}
 	}
-	c.mu.Unlock()
 	return h
 }
 
@@ -250,11 +273,19 @@ func (h *Handle) Fsync(ctx context.Context) error {
 
 // Released says that the last descriptor is gone and File has been closed.
 func (h *Handle) Released() {
+	c := h.c
+	path := h.Path()
+	if h.stream != nil {
+		h.stream.leave()
+	}
+	c.mu.Lock()
+	if c.mu.opened[path]--; c.mu.opened[path] <= 0 {
+		delete(c.mu.opened, path)
+	}
+	c.mu.Unlock()
 	if !h.write {
 		return
 	}
-	c := h.c
-	path := h.Path()
 	unit, closes := c.cfg.Layout.Closes(path, false, layout.Closed)
 	c.mu.Lock()
 	delete(c.mu.handles, h)

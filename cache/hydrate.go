@@ -4,43 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	"golang.org/x/sys/unix"
-
-	"github.com/trainfs/trainfs/backend"
-	"github.com/trainfs/trainfs/layout"
 )
 
 // fetches brings remote files into the tree, each once however many ask for it.
 //
 // Crash argument: a download is written under fetch/, checked, then recorded with
-// the identity it will have, then renamed into the tree. What lies under fetch/ at
-// a start is thrown away; a record whose file is not in the tree is history only.
+// the identity it will have, then renamed into the tree. What lies under fetch/ at a
+// start is taken up again if it is of the same object and the machine has not gone
+// down since; a record whose file is not in the tree is history only.
 type fetches struct {
 	c      *Cache
-	flight singleflight.Group
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	seq    atomic.Uint64
+	slots  chan struct{} // requests for content at the same time
 
 	mu      sync.Mutex
+	byPath  map[string]*fetch
 	checked map[string]time.Time // clean files: when last compared with the store
+	ahead   map[string]bool      // checkpoint directories that are being prefetched
 }
+
+const fetchSlots = 16
 
 func newFetches(c *Cache) *fetches {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &fetches{c: c, ctx: ctx, cancel: cancel, checked: map[string]time.Time{}}
+	return &fetches{
+		c: c, ctx: ctx, cancel: cancel, slots: make(chan struct{}, fetchSlots),
+		byPath: map[string]*fetch{}, checked: map[string]time.Time{}, ahead: map[string]bool{},
+	}
 }
 
 func (f *fetches) close() {
@@ -77,7 +76,7 @@ func (c *Cache) localize(ctx context.Context, path string, truncate bool) error 
 	case truncate:
 		return c.emptyInstead(ctx, path, e)
 	}
-	return c.fetches.fetch(ctx, path)
+	return c.fetches.whole(ctx, path, e)
 }
 
 // localizeAll does so for everything at and below path.
@@ -206,172 +205,4 @@ func (c *Cache) emptyInstead(ctx context.Context, path string, e remoteEntry) er
 		c.idents.fetched(path, st.Ino)
 	}
 	return err
-}
-
-// fetch brings path into the tree. The download goes on for the others if one
-// program gives up.
-func (f *fetches) fetch(ctx context.Context, path string) error {
-	ch := f.flight.DoChan(path, func() (any, error) {
-		f.wg.Add(1)
-		defer f.wg.Done()
-		return nil, f.run(path)
-	})
-	select {
-	case r := <-ch:
-		return r.Err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (f *fetches) run(path string) error {
-	c := f.c
-	for try := 0; ; try++ {
-		if c.tree.exists(path) {
-			return nil
-		}
-		e, err := c.names.find(f.ctx, path)
-		if err != nil {
-			return err
-		}
-		err = f.once(path, e)
-		switch {
-		case err == nil:
-			return nil
-		case try < 1 && errors.Is(err, ErrCorrupt), try < 3 && errors.Is(err, backend.ErrChanged):
-			// What we were told of the file may be older than the file.
-			c.names.refresh(c.cfg.Layout.Classify(path, false).Unit)
-			c.names.forget(path)
-		case backend.Permanent(err) || errors.Is(err, ErrCorrupt) || isNoSpace(err) || try >= 5:
-			c.log.Error("cannot fetch", "path", path, "err", err)
-			return err
-		default:
-			select {
-			case <-f.ctx.Done():
-				return f.ctx.Err()
-			case <-time.After(time.Duration(try+1) * 200 * time.Millisecond):
-			}
-		}
-	}
-}
-
-// once downloads, checks and moves in.
-func (f *fetches) once(path string, e remoteEntry) error {
-	c := f.c
-	body, obj, err := c.cfg.Store.Get(f.ctx, path, backend.GetOptions{ETag: e.obj.ETag})
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	if e.file == nil {
-		e.obj = obj
-	}
-	a := e.attr()
-	if a.Type == backend.Symlink {
-		return f.link(path, body, e)
-	}
-	tmp := filepath.Join(c.dir, "fetch", fmt.Sprintf("%d-%d", os.Getpid(), f.seq.Add(1)))
-	out, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	defer os.Remove(tmp)
-	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	n, err := io.CopyBuffer(io.MultiWriter(out, sum), body, make([]byte, 1<<20))
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.mu.stats.fetched += n
-	c.mu.Unlock()
-	if err := checkFetched(path, e, obj, n, sum.Sum32()); err != nil {
-		c.log.Error("fetched content is wrong", "key", path, "err", err)
-		return err
-	}
-	return f.moveIn(tmp, out, path, a, obj.ETag, sum.Sum32())
-}
-
-func checkFetched(path string, e remoteEntry, obj backend.Object, n int64, crc uint32) error {
-	size, want, known := obj.Size, obj.CRC32C, obj.HasCRC32C
-	if e.file != nil && e.file.Type == layout.TypeFile {
-		size, want, known = e.file.Size, e.file.CRC32C, true
-	}
-	if n != size {
-		return fmt.Errorf("%s: %d bytes expected, got %d: %w", path, size, n, ErrCorrupt)
-	}
-	if known && crc != want {
-		return fmt.Errorf("%s: crc32c %08x expected, got %08x: %w", path, want, crc, ErrCorrupt)
-	}
-	return nil
-}
-
-// moveIn gives a checked download its attributes, records it and renames it into the
-// tree, unless a file has appeared there meanwhile.
-func (f *fetches) moveIn(tmp string, out *os.File, path string, a backend.Attr, etag string, crc uint32) error {
-	c := f.c
-	fd := int(out.Fd())
-	if os.Geteuid() == 0 {
-		if err := unix.Fchown(fd, int(a.UID), int(a.GID)); err != nil {
-			return err
-		}
-	}
-	if err := unix.Fchmod(fd, a.Mode&0o7777); err != nil {
-		return err
-	}
-	ts := syscall.NsecToTimespec(a.Mtime.UnixNano())
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, procFD(fd), []unix.Timespec{unix.Timespec(ts), unix.Timespec(ts)}, 0); err != nil {
-		return err
-	}
-	var u unix.Stat_t
-	if err := unix.Fstat(fd, &u); err != nil {
-		return err
-	}
-	st := fromUnix(&u)
-	if err := c.shadow(f.ctx, parent(path)); err != nil {
-		return err
-	}
-	rec := fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), CRC32C: crc, ETag: etag}
-	if err := c.journal.write(put(tableFile, path, rec)); err != nil {
-		return err
-	}
-	c.idents.fetched(path, st.Ino)
-	err := c.tree.at(path, func(dirfd int, name string) error {
-		return unix.Renameat2(unix.AT_FDCWD, tmp, dirfd, name, unix.RENAME_NOREPLACE)
-	})
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	f.mu.Lock()
-	f.checked[path] = time.Now()
-	f.mu.Unlock()
-	return err
-}
-
-func (f *fetches) link(path string, body io.Reader, e remoteEntry) error {
-	target, err := io.ReadAll(io.LimitReader(body, unix.PathMax))
-	if err != nil {
-		return err
-	}
-	c := f.c
-	if err := c.shadow(f.ctx, parent(path)); err != nil {
-		return err
-	}
-	if err := c.tree.symlink(string(target), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	a := e.attr()
-	if os.Geteuid() == 0 {
-		c.tree.chown(path, int(a.UID), int(a.GID))
-	}
-	c.tree.utimes(path, nil, &a.Mtime)
-	st, err := c.tree.lstat(path)
-	if err != nil {
-		return err
-	}
-	c.idents.fetched(path, st.Ino)
-	return c.journal.write(put(tableFile, path, fileRecord{
-		ID: identityOf(&st), Attrs: attrsOf(&st), ETag: e.obj.ETag,
-		CRC32C: crc32.Checksum(target, crc32.MakeTable(crc32.Castagnoli)),
-	}))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -49,7 +48,7 @@ func (c *Cache) recover(ctx context.Context) error {
 		return err
 	}
 	r.rebooted = boot != "" && boot != c.cfg.BootID
-	for _, step := range []func() error{r.emptyFetch, r.loadRecords, r.scan, r.judge, r.voidTombstones, r.loadTrackers} {
+	for _, step := range []func() error{r.keepFetches, r.loadRecords, r.scan, r.judge, r.voidTombstones, r.loadTrackers} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -73,15 +72,6 @@ func (c *Cache) recover(ctx context.Context) error {
 		c.log.Info("recovered", "dirty_files", r.dirty, "units", len(c.mu.units), "torn", len(c.mu.torn), "rebooted", r.rebooted)
 	}
 	return nil
-}
-
-func (r *recovery) emptyFetch() error {
-	dir := filepath.Join(r.dir, "fetch")
-	list, err := os.ReadDir(dir)
-	for _, e := range list {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
-	}
-	return err
 }
 
 func (r *recovery) loadRecords() error {

@@ -13,7 +13,7 @@ import (
 func TestKilledDuringAnUploadSendsOnlyTheRestAfterRemount(t *testing.T) {
 	t.Parallel()
 	s := s3Store(t)
-	m := s.mount(t, "part_size=5M", "upload_parallel=2")
+	m := s.mount(t, "part_size=5M", "upload_parallel=16")
 	const dir = "trial/checkpoint_000001"
 	ofDir := func(r request) bool { return r.part > 0 && strings.HasPrefix(r.key, dir) }
 	// Of each file the later parts are held up, so that the upload is surely half done.
@@ -140,6 +140,7 @@ func TestClosedJustBeforeAKillItIsCommitted(t *testing.T) {
 	}
 }
 
+// I4.
 func TestDeletionsAndRenamesSurviveAKill(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store) {
 		m := s.mount(t)

@@ -290,3 +290,10 @@ func runAs(t *testing.T, uid uint32, program string, args ...string) result {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	return finish(t, cmd)
 }
+
+// in is the same mount, for a subtest.
+func (m *mount) in(t *testing.T) *mount {
+	c := *m
+	c.t = t
+	return &c
+}

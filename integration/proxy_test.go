@@ -19,6 +19,7 @@ type proxy struct {
 	mu   sync.Mutex
 	log  []request
 	hold func(request) bool
+	held int // requests that wait now
 	free chan struct{} // closed by release
 }
 
@@ -81,6 +82,8 @@ func (p *proxy) pass(r request, gone <-chan struct{}) bool {
 	held, free := p.hold != nil && p.hold(r), p.free
 	p.mu.Unlock()
 	if held {
+		p.count(1)
+		defer p.count(-1)
 		select {
 		case <-free:
 		case <-gone:
@@ -88,6 +91,19 @@ func (p *proxy) pass(r request, gone <-chan struct{}) bool {
 		}
 	}
 	return true
+}
+
+func (p *proxy) count(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held += n
+}
+
+// holding is how many requests wait.
+func (p *proxy) holding() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held
 }
 
 // holdIf holds up the requests for which f is true, until release.

@@ -212,3 +212,10 @@ func sum(content string) string {
 	h := sha256.Sum256([]byte(content))
 	return hex.EncodeToString(h[:])
 }
+
+// in is the same store, for a subtest.
+func (s *store) in(t *testing.T) *store {
+	c := *s
+	c.t = t
+	return &c
+}

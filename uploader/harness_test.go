@@ -149,8 +149,9 @@ func (n *node) read(path string) string {
 	if err != nil {
 		n.t.Fatalf("open %s: %v", path, err)
 	}
+	defer h.Released()
 	defer h.File().Close()
-	b, err := io.ReadAll(h.File())
+	b, err := io.ReadAll(io.NewSectionReader(readerAt{h}, 0, 1<<40))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -238,4 +239,15 @@ func big(seed byte, n int) string {
 		b[i] = seed + byte(i*7+i>>10)
 	}
 	return string(b)
+}
+
+// readerAt reads a handle as the kernel does.
+type readerAt struct{ *cache.Handle }
+
+func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.Handle.ReadAt(ctx, p, off)
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
 }

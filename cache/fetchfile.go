@@ -1,0 +1,204 @@
+package cache
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trainfs/trainfs/backend"
+)
+
+// fetchState is the side file of a download: which blocks of which object are here. It
+// counts only until the machine goes down: the blocks are not synced.
+type fetchState struct {
+	Path  string   `json:"path"`
+	ETag  string   `json:"etag"`
+	Size  int64    `json:"size"`
+	Block int64    `json:"block"`
+	Boot  string   `json:"boot"`
+	Done  []bool   `json:"done"`
+	Sums  []uint32 `json:"crc32c"`
+}
+
+const stateExt = ".json"
+
+// begin makes a download, or takes up one that was broken off.
+func (f *fetches) begin(path string, e remoteEntry) (*fetch, error) {
+	name := sha256.Sum256([]byte(path))
+	d := &fetch{c: f.c, path: path, size: e.obj.Size, part: hex.EncodeToString(name[:16]), done: make(chan struct{})}
+	d.ctx, d.cancel = context.WithCancel(f.ctx)
+	d.mu.entry = e
+	d.mu.changed = make(chan struct{})
+	blocks := max(1, int((d.size+fetchBlock-1)/fetchBlock))
+	d.mu.blocks, d.mu.sums, d.mu.left = make([]blockState, blocks), make([]uint32, blocks), blocks
+	file, err := os.OpenFile(d.name(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		d.cancel()
+		return nil, err
+	}
+	d.file = file
+	if !d.resume() {
+		if err := file.Truncate(0); err != nil {
+			return nil, err
+		}
+	}
+	return d, file.Truncate(d.size)
+}
+
+// resume takes over the blocks that are here already.
+func (d *fetch) resume() bool {
+	b, err := os.ReadFile(d.name() + stateExt)
+	if err != nil {
+		return false
+	}
+	var s fetchState
+	if json.Unmarshal(b, &s) != nil || s.Path != d.path || s.ETag == "" || s.ETag != d.mu.entry.obj.ETag || s.Size != d.size ||
+		s.Block != fetchBlock || s.Boot != d.c.cfg.BootID || len(s.Done) != len(d.mu.blocks) || len(s.Sums) != len(s.Done) {
+		return false
+	}
+	for i, done := range s.Done {
+		if done {
+			d.mu.blocks[i], d.mu.sums[i] = blockDone, s.Sums[i]
+			d.mu.left--
+		}
+	}
+	return true
+}
+
+// save notes what is here. If it fails, that is fetched again.
+func (d *fetch) save() {
+	d.mu.Lock()
+	s := fetchState{Path: d.path, ETag: d.mu.entry.obj.ETag, Size: d.size, Block: fetchBlock, Boot: d.c.cfg.BootID, Sums: append([]uint32(nil), d.mu.sums...)}
+	for _, b := range d.mu.blocks {
+		s.Done = append(s.Done, b == blockDone)
+	}
+	d.mu.Unlock()
+	b, err := json.Marshal(s)
+	if err != nil {
+		return
+	}
+	tmp := d.name() + ".tmp"
+	if os.WriteFile(tmp, b, 0o600) == nil {
+		os.Rename(tmp, d.name()+stateExt)
+	}
+}
+
+func (d *fetch) discard() {
+	os.Remove(d.name())
+	os.Remove(d.name() + stateExt)
+}
+
+// moveIn gives a checked download its attributes, records it and renames it into the
+// tree, unless a file has appeared there meanwhile.
+func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
+	c, fd := d.c, int(d.file.Fd())
+	if os.Geteuid() == 0 {
+		if err := unix.Fchown(fd, int(a.UID), int(a.GID)); err != nil {
+			return err
+		}
+	}
+	// No set-user-id from a store: whoever can write there could make one for root.
+	if err := unix.Fchmod(fd, a.Mode&0o1777); err != nil {
+		return err
+	}
+	ts := unix.Timespec(syscall.NsecToTimespec(a.Mtime.UnixNano()))
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, procFD(fd), []unix.Timespec{ts, ts}, 0); err != nil {
+		return err
+	}
+	var u unix.Stat_t
+	if err := unix.Fstat(fd, &u); err != nil {
+		return err
+	}
+	st := fromUnix(&u)
+	if err := c.shadow(d.ctx, parent(d.path)); err != nil {
+		return err
+	}
+	rec := fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), CRC32C: crc, ETag: etag}
+	if err := c.journal.write(put(tableFile, d.path, rec)); err != nil {
+		return err
+	}
+	c.idents.fetched(d.path, st.Ino)
+	err := c.tree.at(d.path, func(dirfd int, name string) error {
+		return unix.Renameat2(unix.AT_FDCWD, d.name(), dirfd, name, unix.RENAME_NOREPLACE)
+	})
+	os.Remove(d.name() + stateExt)
+	if errors.Is(err, fs.ErrExist) {
+		os.Remove(d.name())
+		return nil
+	}
+	d.c.fetches.mu.Lock()
+	d.c.fetches.checked[d.path] = time.Now()
+	d.c.fetches.mu.Unlock()
+	return err
+}
+
+// moveInLink makes a symbolic link of a download that is one.
+func (d *fetch) moveInLink(a backend.Attr, e remoteEntry, crc uint32) error {
+	defer d.discard()
+	target, err := io.ReadAll(io.NewSectionReader(d.file, 0, min(d.size, unix.PathMax)))
+	if err != nil {
+		return err
+	}
+	c := d.c
+	if err := c.shadow(d.ctx, parent(d.path)); err != nil {
+		return err
+	}
+	if err := c.tree.symlink(string(target), d.path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if os.Geteuid() == 0 {
+		if err := c.tree.chown(d.path, int(a.UID), int(a.GID)); err != nil {
+			return err
+		}
+	}
+	if err := c.tree.utimes(d.path, nil, &a.Mtime); err != nil {
+		return err
+	}
+	st, err := c.tree.lstat(d.path)
+	if err != nil {
+		return err
+	}
+	c.idents.fetched(d.path, st.Ino)
+	return c.journal.write(put(tableFile, d.path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), ETag: e.obj.ETag, CRC32C: crc}))
+}
+
+// keepFetches throws away what a start cannot take up: downloads without a side file, or
+// from before the machine went down.
+func (c *Cache) keepFetches() error {
+	dir := filepath.Join(c.dir, "fetch")
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	keep := map[string]bool{}
+	for _, e := range list {
+		name, ok := strings.CutSuffix(e.Name(), stateExt)
+		if !ok {
+			continue
+		}
+		var s fetchState
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err == nil && json.Unmarshal(b, &s) == nil && s.Boot == c.cfg.BootID {
+			keep[name], keep[e.Name()] = true, true
+		}
+	}
+	for _, e := range list {
+		if !keep[e.Name()] {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
+func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
