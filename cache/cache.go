@@ -38,6 +38,10 @@ type Config struct {
 	CreateTTL    time.Duration // the same, where this node is creating files
 	StoreTimeout time.Duration // a request that a program waits for gives up then
 
+	CacheSize   int64         // bound on the disk space of the cache, bytes; 0: none but MinFree
+	MinFree     int64         // to be left on its disk, bytes; 0: 1 GiB, at most a twentieth
+	FullTimeout time.Duration // writers wait so long for a full cache, then ENOSPC
+
 	Prefetch Prefetch // what an open of a remote file brings along
 
 	// BootID stands in for the kernel's, in tests of power cuts.
@@ -56,7 +60,7 @@ func (c *Config) applyDefaults() error {
 		def time.Duration
 	}{
 		{&c.Settle, 3 * time.Second}, {&c.SyncPeriod, 30 * time.Second}, {&c.ControlTimeout, 30 * time.Second},
-		{&c.ListTTL, 5 * time.Second}, {&c.CreateTTL, time.Second}, {&c.StoreTimeout, 10 * time.Second},
+		{&c.ListTTL, 5 * time.Second}, {&c.CreateTTL, time.Second}, {&c.StoreTimeout, 10 * time.Second}, {&c.FullTimeout, time.Minute},
 	} {
 		if *d.v == 0 {
 			*d.v = d.def
@@ -107,6 +111,7 @@ type Cache struct {
 
 	committer Committer
 	wake      chan struct{} // a unit may have become due
+	squeeze   chan struct{} // somebody waits for room
 	stop      chan struct{}
 	loops     sync.WaitGroup
 
@@ -123,6 +128,7 @@ type Cache struct {
 		links   map[uint64]map[string]bool // inode -> its paths, for files with several
 		closed  map[string]time.Time       // files of open units that could be staged early
 		recent  map[string]time.Time       // committed files that a forgotten mapping may still change
+		usage   usage
 		seq     uint64
 		changed chan struct{} // closed and replaced whenever a unit's state changes
 		stats   counters
@@ -131,6 +137,7 @@ type Cache struct {
 
 type counters struct {
 	uploaded, fetched int64
+	evicted           int64
 	hidden, lost      int
 	lastCommitted     string
 	storeErr          error
@@ -149,7 +156,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	}
 	c := &Cache{
 		cfg: cfg, dir: cfg.Dir, node: node, lock: lock, log: cfg.Logger,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		wake: make(chan struct{}, 1), squeeze: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -168,6 +175,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	c.mu.closed = map[string]time.Time{}
 	c.mu.recent = map[string]time.Time{}
 	c.mu.changed = make(chan struct{})
+	c.mu.usage = newUsage()
 	c.mu.stats.started = time.Now()
 
 	for _, d := range []string{"tree", "fetch", "journal", "lost+found"} {
@@ -191,8 +199,9 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	if err := c.recover(ctx); err != nil {
 		return nil, fmt.Errorf("recover %s: %w", cfg.Dir, err)
 	}
-	c.loops.Add(1)
+	c.loops.Add(2)
 	go c.heartbeat()
+	go c.evictLoop()
 	return c, nil
 }
 

@@ -90,7 +90,9 @@ func (c *Cache) localOrStream(ctx context.Context, path string) (*fetch, error) 
 	}
 	c.prefetchUnit(path)
 	if e.obj.Size <= wholeUpTo {
-		return nil, c.fetches.whole(ctx, path, e)
+		if err := c.fetches.whole(ctx, path, e); !isNoSpace(err) {
+			return nil, err
+		}
 	}
 	f, err := c.fetches.join(ctx, path, e, c.cfg.Prefetch != PrefetchOff)
 	if errors.Is(err, errFetched) {
@@ -104,8 +106,9 @@ var errFetched = errors.New("it is in the tree already")
 // join finds or begins the download of path, and holds a reference to it: leave gives
 // it back. rest asks for all of the file, not only for what is read.
 func (f *fetches) join(ctx context.Context, path string, e remoteEntry, rest bool) (*fetch, error) {
+	room := f.c.roomFor(e.obj.Size)
 	for {
-		d, ending, err := f.joinOnce(path, e, rest)
+		d, ending, err := f.joinOnce(path, e, rest, room)
 		if ending == nil {
 			return d, err
 		}
@@ -117,7 +120,7 @@ func (f *fetches) join(ctx context.Context, path string, e remoteEntry, rest boo
 	}
 }
 
-func (f *fetches) joinOnce(path string, e remoteEntry, rest bool) (d, ending *fetch, err error) {
+func (f *fetches) joinOnce(path string, e remoteEntry, rest, room bool) (d, ending *fetch, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if d := f.byPath[path]; d != nil {
@@ -134,6 +137,9 @@ func (f *fetches) joinOnce(path string, e remoteEntry, rest bool) (d, ending *fe
 	}
 	if d, err = f.begin(path, e); err != nil {
 		return nil, nil, err
+	}
+	if !room {
+		d.readPast()
 	}
 	d.want(rest)
 	f.byPath[path] = d
@@ -170,12 +176,31 @@ func (f *fetches) wholeOnce(ctx context.Context, path string, e remoteEntry) err
 		return err
 	}
 	defer d.leaveRest()
-	select {
-	case <-d.done:
-		return d.failure()
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		d.mu.Lock()
+		noSpace, changed := d.mu.noSpace, d.mu.changed
+		d.mu.Unlock()
+		if noSpace {
+			return fmt.Errorf("no room in the cache for %s (%d bytes): %w", path, d.size, syscall.ENOSPC)
+		}
+		select {
+		case <-d.done:
+			return d.failure()
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+}
+
+// readPast makes a download one that leaves nothing on the disk. Callers hold mu, or are
+// the only ones to know it.
+func (d *fetch) readPast() {
+	if !d.mu.noSpace {
+		d.c.log.Warn("no room in the cache for a file: it is read from the store each time", "path", d.path, "bytes", d.size)
+	}
+	d.mu.noSpace = true
+	d.mu.window = map[int][]byte{}
 }
 
 // want adds a reference, unless the download has ended.

@@ -137,9 +137,12 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 		os.Remove(d.name())
 		return nil
 	}
-	d.c.fetches.mu.Lock()
-	d.c.fetches.checked[d.path] = time.Now()
-	d.c.fetches.mu.Unlock()
+	c.mu.Lock()
+	c.account(d.path, &st, time.Now())
+	c.mu.Unlock()
+	c.fetches.mu.Lock()
+	c.fetches.checked[d.path] = time.Now()
+	c.fetches.mu.Unlock()
 	return err
 }
 

@@ -42,7 +42,7 @@ func (d *fetch) run() {
 			d.spawn()
 			d.mu.Unlock()
 			continue
-		case d.ctx.Err() != nil && idle:
+		case d.ctx.Err() != nil && idle: // nobody wants it any more
 			d.end(context.Canceled)
 			return
 		}
@@ -182,11 +182,7 @@ func (d *fetch) failed(err error) {
 	switch {
 	case d.ctx.Err() != nil:
 	case isNoSpace(err):
-		if !d.mu.noSpace {
-			d.c.log.Warn("no space in the cache for a download: reading past it", "path", d.path, "err", err)
-		}
-		d.mu.noSpace = true
-		d.mu.window = map[int][]byte{}
+		d.readPast()
 	case backend.Permanent(err):
 		d.mu.err = err
 	default:

@@ -48,6 +48,9 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 	if !write {
 		return c.openRead(ctx, path, flags)
 	}
+	if err := c.admit(ctx); err != nil {
+		return nil, err
+	}
 	slot, err := c.opens.take(path)
 	if err != nil {
 		return nil, err
@@ -119,6 +122,9 @@ func (c *Cache) Create(ctx context.Context, path string, flags int, mode uint32,
 	if flags&unix.O_EXCL == 0 && c.tree.exists(path) {
 		h, err := c.Open(ctx, path, flags&^unix.O_CREAT)
 		return c.withInfo(h, err)
+	}
+	if err := c.admit(ctx); err != nil {
+		return nil, Info{}, err
 	}
 	slot, err := c.opens.take(path)
 	if err != nil {
@@ -282,9 +288,15 @@ func (h *Handle) Released() {
 	if c.mu.opened[path]--; c.mu.opened[path] <= 0 {
 		delete(c.mu.opened, path)
 	}
+	c.usedNow(path)
 	c.mu.Unlock()
 	if !h.write {
 		return
+	}
+	if st, err := c.tree.lstat(path); err == nil && isRegular(&st) && st.Ino == h.ino {
+		c.mu.Lock()
+		c.account(path, &st, time.Now())
+		c.mu.Unlock()
 	}
 	unit, closes := c.cfg.Layout.Closes(path, false, layout.Closed)
 	c.mu.Lock()

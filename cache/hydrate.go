@@ -177,6 +177,7 @@ func (c *Cache) dropClean(path string) error {
 		return err
 	}
 	c.idents.drop(path, &st)
+	c.unaccount(path)
 	return nil
 }
 

@@ -125,6 +125,8 @@ func (c *Cache) moved(old, new string, dir bool, ino uint64) error {
 			h.move(new + p[len(old):])
 		}
 	}
+	c.unaccount(old)
+	c.unaccount(new)
 	var ops []op
 	for p, rec := range c.mu.torn { // a torn unit stays torn under any name
 		if !under(p, old) {
@@ -150,6 +152,7 @@ func (c *Cache) moved(old, new string, dir bool, ino uint64) error {
 		u.touchNow() // a member was moved out
 	}
 	c.mu.Unlock()
+	c.accountTree(new)
 	return errors.Join(c.journal.write(ops...), c.adopt(new))
 }
 

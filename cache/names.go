@@ -244,6 +244,8 @@ func (n *names) whileOffline(dir, name string, err error) (remoteEntry, error) {
 	switch {
 	case found:
 		return e, nil
+	case n.fromRecord(path, &e):
+		return e, nil
 	case known:
 	case !n.c.madeHere(dir) || n.c.cfg.Layout.Classify(path, false).Kind == layout.Tracker:
 		return remoteEntry{}, err
@@ -254,6 +256,32 @@ func (n *names) whileOffline(dir, name string, err error) (remoteEntry, error) {
 	}
 	n.c.mu.Unlock()
 	return remoteEntry{}, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+}
+
+// entryOf is what a record says of a file in the store.
+func entryOf(path string, r *fileRecord) remoteEntry {
+	a := backend.Attr{Mode: r.Attrs.Mode, UID: r.Attrs.UID, GID: r.Attrs.GID, Mtime: time.Unix(0, r.ID.Mtime)}
+	return remoteEntry{at: time.Now(), obj: backend.Object{
+		Key: path, Size: r.ID.Size, ETag: r.ETag, Modified: a.Mtime, CRC32C: r.CRC32C, HasCRC32C: true, Attr: a,
+	}}
+}
+
+// fromRecord answers for a file that this node has committed or fetched once.
+func (n *names) fromRecord(path string, e *remoteEntry) bool {
+	var r fileRecord
+	found, err := n.c.journal.get(tableFile, path, &r)
+	if err != nil || !found || r.ID == (Identity{}) {
+		return false
+	}
+	*e = entryOf(path, &r)
+	return true
+}
+
+// evicted notes that a file is now only in the store.
+func (n *names) evicted(path string, r *fileRecord) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dir(parent(path)).entries[base(path)] = entryOf(path, r)
 }
 
 // confirm is find for a caller that will act on the answer: nothing that is missing is

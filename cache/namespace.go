@@ -190,6 +190,7 @@ func (c *Cache) removed(path string, ino uint64) {
 	c.mu.Lock()
 	c.unlinked(ino, path)
 	delete(c.mu.unknown, path)
+	c.unaccount(path)
 	if class.Unit == path {
 		c.forget(path)
 	} else {
@@ -343,7 +344,11 @@ func (c *Cache) exchange(ctx context.Context, a, b string) error {
 		}
 	}
 	c.recountWriters()
+	c.unaccount(a)
+	c.unaccount(b)
 	c.mu.Unlock()
+	c.accountTree(a)
+	c.accountTree(b)
 	return errors.Join(c.adopt(a), c.adopt(b))
 }
 

@@ -438,6 +438,7 @@ func (c *Cache) SetAside(u *Unit) (string, error) {
 	}
 	c.mu.Lock()
 	c.forget(u.Path)
+	c.unaccount(u.Path)
 	for p := range c.mu.unknown {
 		if under(p, u.Path) {
 			delete(c.mu.unknown, p)

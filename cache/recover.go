@@ -101,14 +101,14 @@ func (r *recovery) scan() error {
 			return nil
 		}
 		class := r.cfg.Layout.Classify(p, isDir(st))
-		if class.Kind == layout.Temporary && isDir(st) {
-			return fs.SkipDir
-		}
 		if isDir(st) {
 			return r.scanDir(p, st, class)
 		}
 		if st.Nlink > 1 {
 			r.linked(st.Ino, p)
+		}
+		if isRegular(st) {
+			r.account(p, st, later(mtimeOf(st), time.Unix(st.Atim.Unix())))
 		}
 		var rec fileRecord
 		found, err := r.journal.get(tableFile, p, &rec)

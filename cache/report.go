@@ -192,6 +192,7 @@ func (c *Cache) Status() Status {
 	s.BytesUploaded, s.BytesFetched = c.mu.stats.uploaded, c.mu.stats.fetched
 	s.LostFound, s.LastCommitted = c.mu.stats.lost, c.mu.stats.lastCommitted
 	s.Deletions = len(c.mu.tombs)
+	s.CacheBytes = c.mu.usage.total + c.mu.usage.part
 	for _, u := range c.mu.units {
 		if u.writers > 0 && c.upToDate(u) {
 			continue

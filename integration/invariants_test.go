@@ -25,7 +25,7 @@ func TestEverythingUnderTreeIsWholeRealData(t *testing.T) {
 	go func() {
 		b, err := os.ReadFile(m.path("data.bin"))
 		if err != nil {
-			b = []byte(err.Error())
+			t.Error(err)
 		}
 		done <- string(b)
 	}()
@@ -33,7 +33,15 @@ func TestEverythingUnderTreeIsWholeRealData(t *testing.T) {
 	eventually(t, "it is being fetched", func() bool { return s.proxy.holding() > 0 || held() })
 	want(t, "a file that is being fetched is in tree/", exists(inTree), false)
 	s.proxy.release()
-	want(t, "content", sum(<-done), sum(big))
+	got := <-done
+	want(t, "bytes read", len(got), len(big))
+	want(t, "content", sum(got), sum(big))
+	for i := range got {
+		if got[i] != big[i] {
+			t.Logf("first differs at %d: %x", i, got[i:i+16])
+			break
+		}
+	}
 	eventually(t, "it is in tree/", func() bool { return exists(inTree) })
 	want(t, "content in tree/", sum(read(t, inTree)), sum(big))
 }

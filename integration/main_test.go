@@ -1,12 +1,14 @@
 package integration
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,6 +71,11 @@ func runAll(m *testing.M) int {
 	unix.Umask(0o022)
 	if err := build(root); err != nil {
 		return failed("build trainfs", err)
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		// Most of a test's time is waiting.
+		_ = f.Value.Set(strconv.Itoa(3 * runtime.NumCPU()))
 	}
 	code := m.Run()
 	if left := mountsBelow(root); len(left) > 0 {

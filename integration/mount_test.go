@@ -270,7 +270,7 @@ func finish(t *testing.T, cmd *exec.Cmd) (r result) {
 func plainEnv() []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "TMPDIR=" + os.Getenv("TMPDIR"),
-		"AWS_EC2_METADATA_DISABLED=true", "GORACE=halt_on_error=0",
+		"AWS_EC2_METADATA_DISABLED=true", "GORACE=atexit_sleep_ms=0",
 	}
 }
 

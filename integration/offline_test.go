@@ -45,7 +45,7 @@ func TestWithoutTheStoreLocalWorkGoesOn(t *testing.T) {
 
 	s.server.Restart()
 	m.wait()
-	want(t, "the store answers", m.status().StoreReachable, true)
+	eventually(t, "status says that the store answers", func() bool { return m.status().StoreReachable })
 	s.wantKeys("run/kept", "run/new", "run/other", "run/checkpoint_000002/f")
 	s.wantSame(m.dir, "")
 	s.wantNoOpenMarkers()

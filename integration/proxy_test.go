@@ -19,7 +19,7 @@ type proxy struct {
 	mu   sync.Mutex
 	log  []request
 	hold func(request) bool
-	held int // requests that wait now
+	held int           // requests that wait now
 	free chan struct{} // closed by release
 }
 

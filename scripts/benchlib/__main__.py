@@ -176,7 +176,7 @@ def main():
     cleanup = process.Cleanup()
     process.signals_end_it()
     say = lambda text: print(text, file=sys.stderr, flush=True)
-    bench = None
+    bench, load = None, machine.load()  # before we put load on it ourselves
     try:
         enough_space(o)
         if o.readme:
@@ -184,10 +184,10 @@ def main():
         bench = Bench(o, cleanup)
         bench.prepare(o)
         facts = machine.describe(ROOT, bench.tools, bench.work)
-        facts.update(command=os.environ.get("BENCH_COMMAND", "scripts/bench"), quick=o.quick, directory=o.dir,
+        facts.update(command=os.environ.get("BENCH_COMMAND", "scripts/bench"), quick=o.quick, directory=o.dir, load_before=load,
                      versitygw=gateway.VERSION, passthrough=bench.passthrough())
         say(f"{facts['cpu']}, {facts['cpus']} CPUs, Linux {facts['kernel']}, {facts['file_system']} at {o.dir}, "
-            f"load {facts['load_at_start']:.2f}; passthrough {facts['passthrough']}")
+            f"load before {load:.2f}; passthrough {facts['passthrough']}")
         results = [measure(bench, n) for n in o.only]
         print("\n" + report.table(results))
         if o.quick:

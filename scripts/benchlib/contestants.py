@@ -4,6 +4,7 @@ a bucket of its own. Options that are not named here are the tool's defaults."""
 
 import contextlib
 import os
+import re
 
 from benchlib import BenchError, machine, process
 
@@ -23,7 +24,7 @@ class Contestant:
 
     def start(self, bucket=None):
         """Begins with nothing: a fresh mount, a fresh cache and, unless one is given, a fresh bucket."""
-        self.place = self.bench.fresh(self.name.replace(" ", "-"))
+        self.place = self.bench.fresh("-".join(re.findall(r"\w+", self.name)))
         self.root = os.path.join(self.place, "dir")
         self.own_bucket = bucket is None
         self.bucket = bucket or os.path.basename(self.place)

@@ -45,13 +45,17 @@ def first_version(argv):
     return found.group() if found else "?"
 
 
+def load():
+    """How many processes wanted a CPU, on average over the last minute."""
+    return os.getloadavg()[0]
+
+
 def describe(root, tools, directory):
     """Facts for the report."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "cpu": cpu_model(), "cpus": len(os.sched_getaffinity(0)), "memory_bytes": memory_bytes(),
         "kernel": platform.release(), "file_system": mount_of(directory)[2],
-        "load_at_start": os.getloadavg()[0],
         "trainfs": git_version(root),
         "go": process.run(["go", "env", "GOVERSION"], 30, cwd=root).out.strip(),
         "rclone": first_version([tools["rclone"], "version"]),

@@ -43,7 +43,7 @@ def goal(row):
     if not row.goal:
         return ""
     sign, limit = row.goal
-    return f"{SIGNS[sign]} {limit:g}" + ("" if row.against else f" {row.unit}") if row.unit == "MB" else f"{SIGNS[sign]} {limit:.2f}"
+    return f"{SIGNS[sign]} {limit:.2f}" if row.against else f"{SIGNS[sign]} {limit:g} {row.unit}"
 
 
 def verdict(row):
@@ -77,7 +77,8 @@ def markdown(facts, results):
     out = [f"Measured {facts['date']} by `{facts['command']}` on {facts['cpu']} ({facts['cpus']} CPUs, "
            f"{facts['memory_bytes'] / 2**30:.0f} GiB), Linux {facts['kernel']}, {facts['file_system']}; store, caches and local "
            f"files on one disk; trainfs {facts['trainfs']} ({facts['go']}; passthrough {facts.get('passthrough', 'not known')}), "
-           f"rclone {facts['rclone']}, s3fs {facts['s3fs']}, all over versitygw {facts['versitygw']} on this machine.", "",
+           f"rclone {facts['rclone']}, s3fs {facts['s3fs']}, all over versitygw {facts['versitygw']} on this machine. "
+           f"Load average before: {facts['load_before']:.2f}.", "",
            "Medians; a ratio is of a pair from one round, with the range over all pairs and their number.", "",
            "| Workload | trainfs | compared with | ratio | goal | | rclone mount | s3fs |",
            "|---|---|---|---|---|---|---|---|"]

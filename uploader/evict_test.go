@@ -1,0 +1,157 @@
+package uploader
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/trainfs/trainfs/cache"
+)
+
+func TestCacheStaysWithinItsBounds(t *testing.T) {
+	s := newFaulty()
+	const limit = 24 << 20
+	n := startNode(t, s, func(c *cache.Config) { c.CacheSize = limit })
+	n.mkdir("run")
+	for i := range 12 {
+		dir := fmt.Sprintf("run/checkpoint_%06d", i)
+		n.mkdir(dir)
+		for j := range 2 {
+			n.write(fmt.Sprintf("%s/f%d", dir, j), big(byte(i+j), 4<<20))
+		}
+		if used := n.CacheReport().Used; used > limit+8<<20 {
+			t.Errorf("%d bytes used, the limit is %d", used, limit)
+		}
+	}
+	n.wait()
+	eventually(t, "within the limit", func() bool { r := n.CacheReport(); return r.Used+r.Partial <= limit })
+	if n.CacheReport().Evicted == 0 {
+		t.Error("nothing was evicted")
+	}
+	for i := range 12 { // old ones come back, byte for byte
+		for j := range 2 {
+			if n.read(fmt.Sprintf("run/checkpoint_%06d/f%d", i, j)) != big(byte(i+j), 4<<20) {
+				t.Errorf("checkpoint %d differs", i)
+			}
+		}
+	}
+}
+
+func TestFullCacheWithoutTheStoreGivesENOSPC(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.CacheSize = 8 << 20; c.FullTimeout = 300 * time.Millisecond })
+	n.mkdir("run")
+	s.Offline(false)
+	n.write("run/a", big(1, 9<<20))
+	_, _, err := n.Create(ctx, "run/b", unix.O_WRONLY, 0o644, cache.Owner{})
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("create: %v, want ENOSPC", err)
+	}
+	if n.read("run/a") != big(1, 9<<20) {
+		t.Error("what was written is damaged")
+	}
+	s.Online()
+	n.wait()
+	n.cfg.FullTimeout = 10 * time.Second
+	eventually(t, "room again", func() bool {
+		h, _, err := n.Create(ctx, "run/b", unix.O_WRONLY, 0o644, cache.Owner{})
+		if err != nil {
+			return false
+		}
+		n.closeHandle(h)
+		return true
+	})
+}
+
+// I5: neither what is dirty, nor what is open, nor what is torn.
+func TestEvictOnlyWhatIsCommittedAndUnused(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.write("run/open", big(1, 1<<20))
+	n.write("run/free", big(2, 1<<20))
+	n.wait()
+	s.Offline(false)
+	n.write("run/dirty", big(3, 1<<20))
+	h, err := n.Open(ctx, "run/open", unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	freed, kept, err := n.Evict(ctx, []string{"run"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if freed == 0 || len(kept) != 2 {
+		t.Errorf("freed %d, kept %v", freed, kept)
+	}
+	for _, p := range []string{"run/open", "run/dirty"} {
+		if _, err := os.Stat(filepath.Join(n.cfg.Dir, "tree", p)); err != nil {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	n.shut(h)
+	if info, err := n.Lookup(ctx, "run/free"); err != nil || info.Size != 1<<20 {
+		t.Errorf("out of reach of the store: size %d, %v", info.Size, err)
+	}
+	s.Online()
+	n.wait()
+	if st, _ := n.State(ctx, "run/free"); st != cache.StateRemote {
+		t.Errorf("state of the evicted: %s", st)
+	}
+	eventually(t, "the store is asked again", func() bool {
+		h, err := n.Open(ctx, "run/free", unix.O_RDONLY)
+		if err == nil {
+			n.shut(h)
+		}
+		return err == nil
+	})
+	if n.read("run/free") != big(2, 1<<20) {
+		t.Error("content differs")
+	}
+}
+
+// Readers never fail for lack of cache.
+func TestFileLargerThanTheCacheIsReadThroughAWindow(t *testing.T) {
+	n, want, _ := pair(t, 24<<20, func(c *cache.Config) { c.CacheSize = 8 << 20 })
+	if n.read("data/file") != want {
+		t.Error("content differs")
+	}
+	if r := n.CacheReport(); r.Used+r.Partial > 8<<20 {
+		t.Errorf("%d bytes used", r.Used+r.Partial)
+	}
+	if st, _ := n.State(ctx, "data/file"); st != cache.StateRemote {
+		t.Errorf("state %s", st)
+	}
+}
+
+func TestAccountingSurvivesARestartAndDeletionsByHand(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.write("run/a", big(1, 2<<20))
+	n.write("run/b", big(2, 2<<20))
+	n.wait()
+	before := n.CacheReport().Used
+	n.close()
+	if err := os.Remove(filepath.Join(n.cfg.Dir, "tree/run/a")); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	n.wait()
+	if got := n.CacheReport().Used; got > before/2+4096 || got == 0 {
+		t.Errorf("used %d, before the restart %d", got, before)
+	}
+	if n.read("run/a") != big(1, 2<<20) {
+		t.Error("content differs")
+	}
+	if strings.Count(objects(t, s), "run/") != 2 {
+		t.Errorf("objects: %s", objects(t, s))
+	}
+}
