@@ -128,6 +128,7 @@ type Cache struct {
 		links   map[uint64]map[string]bool // inode -> its paths, for files with several
 		closed  map[string]time.Time       // files of open units that could be staged early
 		recent  map[string]time.Time       // committed files that a forgotten mapping may still change
+		moved   map[string]movedRecord     // files renamed in the store only
 		usage   usage
 		seq     uint64
 		changed chan struct{} // closed and replaced whenever a unit's state changes
@@ -176,6 +177,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	c.mu.recent = map[string]time.Time{}
 	c.mu.changed = make(chan struct{})
 	c.mu.usage = newUsage()
+	c.mu.moved = map[string]movedRecord{}
 	c.mu.stats.started = time.Now()
 
 	for _, d := range []string{"tree", "fetch", "journal", "lost+found"} {

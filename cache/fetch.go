@@ -37,6 +37,7 @@ const (
 type fetch struct {
 	c    *Cache
 	path string
+	key  string // in the store
 	size int64
 	part string   // file name below fetch/
 	file *os.File // read and written here
@@ -89,7 +90,7 @@ func (c *Cache) localOrStream(ctx context.Context, path string) (*fetch, error) 
 		return nil, c.makeShadow(ctx, path, e)
 	}
 	c.prefetchUnit(path)
-	if e.obj.Size <= wholeUpTo {
+	if e.size <= wholeUpTo {
 		if err := c.fetches.whole(ctx, path, e); !isNoSpace(err) {
 			return nil, err
 		}
@@ -106,7 +107,7 @@ var errFetched = errors.New("it is in the tree already")
 // join finds or begins the download of path, and holds a reference to it: leave gives
 // it back. rest asks for all of the file, not only for what is read.
 func (f *fetches) join(ctx context.Context, path string, e remoteEntry, rest bool) (*fetch, error) {
-	room := f.c.roomFor(e.obj.Size)
+	room := f.c.roomFor(e.size)
 	for {
 		d, ending, err := f.joinOnce(path, e, rest, room)
 		if ending == nil {
@@ -338,7 +339,7 @@ func (d *fetch) readWindow(ctx context.Context, p []byte, off int64) (int, error
 
 func (d *fetch) windowBlock(ctx context.Context, b int) ([]byte, error) {
 	d.mu.Lock()
-	data, etag := d.mu.window[b], d.mu.entry.obj.ETag
+	data, etag := d.mu.window[b], d.mu.entry.etag
 	d.mu.Unlock()
 	if data != nil {
 		return data, nil
@@ -346,7 +347,7 @@ func (d *fetch) windowBlock(ctx context.Context, b int) ([]byte, error) {
 	at := int64(b) * fetchBlock
 	data = make([]byte, min(fetchBlock, d.size-at))
 	err := d.c.names.ask(ctx, func(ctx context.Context) error {
-		body, _, err := d.c.cfg.Store.Get(ctx, d.path, backend.GetOptions{Offset: at, Length: int64(len(data)), ETag: etag})
+		body, _, err := d.c.cfg.Store.Get(ctx, d.key, backend.GetOptions{Offset: at, Length: int64(len(data)), ETag: etag})
 		if err != nil {
 			return err
 		}

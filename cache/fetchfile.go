@@ -36,7 +36,7 @@ const stateExt = ".json"
 // begin makes a download, or takes up one that was broken off.
 func (f *fetches) begin(path string, e remoteEntry) (*fetch, error) {
 	name := sha256.Sum256([]byte(path))
-	d := &fetch{c: f.c, path: path, size: e.obj.Size, part: hex.EncodeToString(name[:16]), done: make(chan struct{})}
+	d := &fetch{c: f.c, path: path, key: e.key(path), size: e.size, part: hex.EncodeToString(name[:16]), done: make(chan struct{})}
 	d.ctx, d.cancel = context.WithCancel(f.ctx)
 	d.mu.entry = e
 	d.mu.changed = make(chan struct{})
@@ -63,7 +63,7 @@ func (d *fetch) resume() bool {
 		return false
 	}
 	var s fetchState
-	if json.Unmarshal(b, &s) != nil || s.Path != d.path || s.ETag == "" || s.ETag != d.mu.entry.obj.ETag || s.Size != d.size ||
+	if json.Unmarshal(b, &s) != nil || s.Path != d.path || s.ETag == "" || s.ETag != d.mu.entry.etag || s.Size != d.size ||
 		s.Block != fetchBlock || s.Boot != d.c.cfg.BootID || len(s.Done) != len(d.mu.blocks) || len(s.Sums) != len(s.Done) {
 		return false
 	}
@@ -79,7 +79,7 @@ func (d *fetch) resume() bool {
 // save notes what is here. If it fails, that is fetched again.
 func (d *fetch) save() {
 	d.mu.Lock()
-	s := fetchState{Path: d.path, ETag: d.mu.entry.obj.ETag, Size: d.size, Block: fetchBlock, Boot: d.c.cfg.BootID, Sums: append([]uint32(nil), d.mu.sums...)}
+	s := fetchState{Path: d.path, ETag: d.mu.entry.etag, Size: d.size, Block: fetchBlock, Boot: d.c.cfg.BootID, Sums: append([]uint32(nil), d.mu.sums...)}
 	for _, b := range d.mu.blocks {
 		s.Done = append(s.Done, b == blockDone)
 	}
@@ -124,8 +124,12 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 	if err := c.shadow(d.ctx, parent(d.path)); err != nil {
 		return err
 	}
-	rec := fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), CRC32C: crc, ETag: etag}
-	if err := c.journal.write(put(tableFile, d.path, rec)); err != nil {
+	record := put(tableFile, d.path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), CRC32C: crc, ETag: etag})
+	renamed := d.key != d.path
+	if renamed { // the store does not have it under this name yet
+		record = put(tableHint, d.path, copyHint{identityOf(&st), d.key, etag, crc})
+	}
+	if err := c.journal.write(record); err != nil {
 		return err
 	}
 	c.idents.fetched(d.path, st.Ino)
@@ -139,7 +143,13 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 	}
 	c.mu.Lock()
 	c.account(d.path, &st, time.Now())
+	var ops []op
+	if renamed {
+		ops = c.unmoved(d.path)
+		c.touch(d.path, false)
+	}
 	c.mu.Unlock()
+	err = errors.Join(err, c.journal.write(ops...))
 	c.fetches.mu.Lock()
 	c.fetches.checked[d.path] = time.Now()
 	c.fetches.mu.Unlock()
@@ -173,7 +183,7 @@ func (d *fetch) moveInLink(a backend.Attr, e remoteEntry, crc uint32) error {
 		return err
 	}
 	c.idents.fetched(d.path, st.Ino)
-	return c.journal.write(put(tableFile, d.path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), ETag: e.obj.ETag, CRC32C: crc}))
+	return c.journal.write(put(tableFile, d.path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), ETag: e.etag, CRC32C: crc}))
 }
 
 // keepFetches throws away what a start cannot take up: downloads without a side file, or

@@ -11,7 +11,6 @@ import (
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
-	"github.com/trainfs/trainfs/layout"
 )
 
 const (
@@ -205,7 +204,7 @@ func (d *fetch) failed(err error) {
 // stalls is given up.
 func (d *fetch) stream(first, n int) (got int, err error) {
 	d.mu.Lock()
-	etag := d.mu.entry.obj.ETag
+	etag := d.mu.entry.etag
 	d.mu.Unlock()
 	off := int64(first) * fetchBlock
 	length := min(int64(n)*fetchBlock, d.size-off)
@@ -217,7 +216,7 @@ func (d *fetch) stream(first, n int) (got int, err error) {
 	if length == 0 {
 		o = backend.GetOptions{ETag: etag}
 	}
-	body, obj, err := d.c.cfg.Store.Get(ctx, d.path, o)
+	body, obj, err := d.c.cfg.Store.Get(ctx, d.key, o)
 	if err != nil {
 		return 0, stalled(ctx, err)
 	}
@@ -259,11 +258,11 @@ func stalled(ctx context.Context, err error) error {
 func (d *fetch) learn(obj backend.Object) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.mu.entry.file == nil && d.mu.entry.obj.Attr.IsZero() {
-		d.mu.entry.obj = obj
+	if e := &d.mu.entry; !e.hasAttr() {
+		e.more = entryOf(obj, time.Now()).more
 	}
-	if d.mu.entry.obj.ETag == "" {
-		d.mu.entry.obj.ETag = obj.ETag
+	if d.mu.entry.etag == "" {
+		d.mu.entry.etag = obj.ETag
 	}
 }
 
@@ -312,18 +311,15 @@ func (d *fetch) finish() (done bool, err error) {
 	if a.Type == backend.Symlink {
 		return true, d.moveInLink(a, e, crc)
 	}
-	return true, d.moveIn(a, e.obj.ETag, crc)
+	return true, d.moveIn(a, e.etag, crc)
 }
 
 // check compares with the manifest's checksum, else the store's.
 func (d *fetch) check(e remoteEntry, crc uint32) error {
-	want, known := e.obj.CRC32C, e.obj.HasCRC32C
-	switch {
-	case e.file != nil && e.file.Type == layout.TypeFile:
-		want, known = e.file.CRC32C, true
-	case !known:
-		obj, err := d.c.cfg.Store.Head(d.ctx, d.path)
-		if err == nil && obj.ETag == e.obj.ETag {
+	want, known := e.sum()
+	if !known {
+		obj, err := d.c.cfg.Store.Head(d.ctx, d.key)
+		if err == nil && obj.ETag == e.etag {
 			want, known = obj.CRC32C, obj.HasCRC32C
 		}
 	}
@@ -340,7 +336,7 @@ func (d *fetch) again() error {
 	e, err := d.c.names.find(d.ctx, d.path)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err == nil && e.obj.Size != d.size {
+	if err == nil && e.size != d.size {
 		err = fmt.Errorf("%s: %w", d.path, backend.ErrChanged)
 	}
 	if err != nil {

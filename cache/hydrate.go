@@ -139,7 +139,7 @@ func (c *Cache) stale(ctx context.Context, path string, st *syscall.Stat_t, mine
 	case errors.Is(err, fs.ErrNotExist): // gone from the store: the copy goes along
 	case err != nil:
 		return false, err
-	case e.obj.ETag == r.ETag:
+	case e.etag == r.ETag:
 		c.fetches.mu.Lock()
 		if len(c.fetches.checked) > maxKnownNames {
 			clear(c.fetches.checked)
@@ -187,7 +187,10 @@ func (c *Cache) emptyInstead(ctx context.Context, path string, e remoteEntry) er
 	if err := c.shadow(ctx, parent(path)); err != nil {
 		return err
 	}
-	if err := c.journal.write(put(tableFile, path, fileRecord{ETag: e.obj.ETag})); err != nil {
+	c.mu.Lock()
+	ops := append(c.unmoved(path), put(tableFile, path, fileRecord{ETag: e.etag}))
+	c.mu.Unlock()
+	if err := c.journal.write(ops...); err != nil {
 		return err
 	}
 	a := e.attr()

@@ -49,7 +49,9 @@ const (
 	tableTracker = "k/" // tracker NUL seq -> trackerRecord
 	tableOpen    = "o/" // unit -> openRecord: our .open marker is, or may be, in the store
 	tableOwn     = "p/" // unit -> ownRecord: our manifest is, or may be, in the store
-	tableMeta    = "m/" // boot, seq
+	tableMoved   = "r/" // path -> movedRecord
+	tableIntent  = "i/" // old directory -> renameIntent
+	tableMeta    = "m/" // boot
 )
 
 func put(table, key string, v any) op {

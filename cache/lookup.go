@@ -67,13 +67,13 @@ func (c *Cache) remoteInfo(ctx context.Context, path string) (Info, error) {
 		st, born, err := c.tree.info(path)
 		return c.info(st, born), err
 	}
-	if e.file == nil && e.obj.Attr.IsZero() {
+	if !e.hasAttr() {
 		e = c.withAttr(ctx, path, e)
 	}
 	a := e.attr()
 	st := syscall.Stat_t{
 		Dev: c.idents.dev, Nlink: 1, Mode: a.Mode | typeMode(a.Type), Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid()),
-		Size: e.obj.Size, Blksize: 4096, Blocks: (e.obj.Size + 511) / 512,
+		Size: e.size, Blksize: 4096, Blocks: (e.size + 511) / 512,
 	}
 	if os.Geteuid() == 0 {
 		st.Uid, st.Gid = a.UID, a.GID
@@ -92,59 +92,17 @@ func (c *Cache) withAttr(ctx context.Context, path string, e remoteEntry) remote
 		obj, err = c.cfg.Store.Head(ctx, path)
 		return err
 	})
-	if err != nil || obj.ETag != e.obj.ETag {
+	if err != nil || obj.ETag != e.etag {
 		return e
 	}
 	if obj.Attr.IsZero() { // another tool's: remember that there is nothing to ask for
 		obj.Attr = backend.Attr{Mode: 0o644, Mtime: obj.Modified}
 	}
-	e.obj = obj
+	e.more = entryOf(obj, time.Now()).more
 	c.names.mu.Lock()
 	c.names.dir(parent(path)).entries[base(path)] = e
 	c.names.mu.Unlock()
 	return e
-}
-
-// attr is what is known of an entry's attributes: the manifest's word, then the
-// object's own, then what an object of another tool gets.
-func (e *remoteEntry) attr() backend.Attr {
-	if f := e.file; f != nil {
-		a := backend.Attr{Mode: f.Mode & 0o7777, UID: f.UID, GID: f.GID, Mtime: f.Mtime}
-		switch f.Type {
-		case layout.TypeSymlink:
-			a.Type = backend.Symlink
-		case layout.TypeDir:
-			a.Type = backend.Directory
-		}
-		return a
-	}
-	a := e.obj.Attr
-	if a.Mode == 0 {
-		a.Mode = 0o644
-		if e.dir {
-			a.Mode = 0o755
-		}
-	}
-	if e.dir {
-		a.Type = backend.Directory
-	}
-	if a.Mtime.IsZero() {
-		a.Mtime = e.obj.Modified
-	}
-	if a.Mtime.IsZero() {
-		a.Mtime = time.Unix(0, 0)
-	}
-	return a
-}
-
-func typeMode(t backend.FileType) uint32 {
-	switch t {
-	case backend.Directory:
-		return syscall.S_IFDIR
-	case backend.Symlink:
-		return syscall.S_IFLNK
-	}
-	return syscall.S_IFREG
 }
 
 // hiddenUnit tells whether a local directory is the shadow of a checkpoint that
@@ -258,16 +216,16 @@ func (c *Cache) remoteNames(ctx context.Context, path string) ([]DirEntry, error
 	}
 	out := make([]DirEntry, 0, len(entries))
 	for name, e := range entries {
-		if c.buried(join(path, name)) {
+		if e.key("") == "" && c.buried(join(path, name)) {
 			continue
 		}
 		d := DirEntry{Name: name}
 		switch {
 		case e.dir:
 			d.Type = syscall.S_IFDIR
-		case e.file != nil || !e.obj.Attr.IsZero():
+		case e.hasAttr():
 			d.Type = typeMode(e.attr().Type)
-		case e.obj.Size == 0 || e.obj.Size > 4096:
+		case e.size == 0 || e.size > 4096:
 			d.Type = syscall.S_IFREG // what a listing shows as longer than any path is no symbolic link
 		}
 		out = append(out, d)
@@ -275,8 +233,24 @@ func (c *Cache) remoteNames(ctx context.Context, path string) ([]DirEntry, error
 	return out, nil
 }
 
-// children gives the remote entries of a directory, by name.
+// children gives the remote entries of a directory, by name, with those that were
+// renamed here.
 func (n *names) children(ctx context.Context, path string) (map[string]remoteEntry, error) {
+	out, err := n.inStore(ctx, path)
+	n.c.mu.Lock()
+	defer n.c.mu.Unlock()
+	for p, r := range n.c.mu.moved {
+		if p != "" && parent(p) == path {
+			if out == nil {
+				out = map[string]remoteEntry{}
+			}
+			out[base(p)] = r.entry()
+		}
+	}
+	return out, err
+}
+
+func (n *names) inStore(ctx context.Context, path string) (map[string]remoteEntry, error) {
 	class := n.c.cfg.Layout.Classify(path, true)
 	if path != "" && class.Kind == layout.Checkpoint {
 		v, err := n.view(ctx, class.Unit)
@@ -344,14 +318,14 @@ func (c *Cache) makeShadow(ctx context.Context, path string, e remoteEntry) erro
 		return err
 	}
 	a := e.attr()
-	if err := c.journal.write(put(tableDir, path, dirRecord{Mode: a.Mode, Marker: e.obj.Key != ""})); err != nil {
+	if err := c.journal.write(put(tableDir, path, dirRecord{Mode: a.Mode, Marker: e.more != nil && e.more.marker})); err != nil {
 		return err
 	}
 	err := c.tree.mkdir(path, a.Mode&0o7777)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
-	if err == nil && (!e.obj.Attr.IsZero() || e.file != nil) {
+	if err == nil && e.hasAttr() {
 		err = c.tree.chmod(path, a.Mode)
 		if err == nil && os.Geteuid() == 0 {
 			err = c.tree.chown(path, int(a.UID), int(a.GID))

@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/trainfs/trainfs/layout"
@@ -11,13 +12,21 @@ import (
 // move is what a rename writes to the journal beside the tree.
 type move struct {
 	tombs  []string // planted before
+	before []op     // written before the tree changes
 	finish []op     // written after
+	moved  map[string]movedRecord
 }
 
 // plantMove writes the tombstones and copy hints of a rename.
-func (c *Cache) plantMove(old, new string) (*move, error) {
+func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteEntry) (*move, error) {
 	m := &move{}
-	var before []op
+	if dir != 0 {
+		c.mu.Lock()
+		i := renameIntent{Seq: c.nextSeq(), Old: old, New: new, Ino: dir}
+		c.mu.Unlock()
+		m.before = append(m.before, put(tableIntent, old, i))
+		m.finish = append(m.finish, del(tableIntent, old))
+	}
 	planted := map[string]tombstone{}
 	bury := func(key string, t tombstone) {
 		c.mu.Lock()
@@ -25,12 +34,17 @@ func (c *Cache) plantMove(old, new string) (*move, error) {
 		c.mu.Unlock()
 		planted[key] = t
 		m.tombs = append(m.tombs, key)
-		before = append(before, put(tableTomb, key, t))
+		m.before = append(m.before, put(tableTomb, key, t))
 	}
+	c.plantMoved(m, old, new, remote, bury)
 	err := below(c.journal, tableFile, old, func(key string, r fileRecord) error {
 		to := new + key[len(old):]
+		if _, ok := remote[key]; ok {
+			m.finish = append(m.finish, del(tableFile, key))
+			return nil
+		}
 		bury(key, tombstone{After: to})
-		before = append(before, put(tableHint, to, copyHint{r.ID, key, r.ETag, r.CRC32C}))
+		m.before = append(m.before, put(tableHint, to, copyHint{r.ID, key, r.ETag, r.CRC32C}))
 		m.finish = append(m.finish, del(tableFile, key))
 		return nil
 	})
@@ -47,7 +61,7 @@ func (c *Cache) plantMove(old, new string) (*move, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, unit := range c.remoteUnits(old) {
+	for _, unit := range c.remoteUnits(old, remote) {
 		bury(unit, tombstone{Unit: true, After: new + unit[len(old):]})
 	}
 	// What goes up at this moment under its old name.
@@ -62,7 +76,10 @@ func (c *Cache) plantMove(old, new string) (*move, error) {
 		}
 	}
 	c.mu.Unlock()
-	if err := c.journal.write(before...); err != nil {
+	if dir != 0 && len(m.before) == 1 && len(m.finish) == 1 {
+		m.before, m.finish = nil, nil // nothing of it was ever in the store: the tree alone says it
+	}
+	if err := c.journal.write(m.before...); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
@@ -75,8 +92,13 @@ func (c *Cache) plantMove(old, new string) (*move, error) {
 
 // remoteUnits are the checkpoint directories at and below path of which anything may
 // be in the store.
-func (c *Cache) remoteUnits(path string) []string {
+func (c *Cache) remoteUnits(path string, remote map[string]remoteEntry) []string {
 	set := map[string]bool{}
+	for p := range remote {
+		if class := c.cfg.Layout.Classify(p, false); class.Kind == layout.Checkpoint && class.Unit != p && under(class.Unit, path) {
+			set[class.Unit] = true
+		}
+	}
 	for _, table := range []string{tableOpen, tableOwn, tableSeal} {
 		below(c.journal, table, path, func(unit string, _ struct{}) error {
 			set[unit] = true
@@ -104,6 +126,14 @@ func (c *Cache) undoMove(m *move) {
 		delete(c.mu.tombs, key)
 		ops = append(ops, del(tableTomb, key))
 	}
+	for to := range m.moved {
+		ops = append(ops, del(tableMoved, to))
+	}
+	for _, o := range m.finish {
+		if strings.HasPrefix(o.key, tableIntent) {
+			ops = append(ops, o)
+		}
+	}
 	c.mu.Unlock()
 	if err := c.journal.write(ops...); err != nil {
 		c.log.Error("tombstones of a failed rename stay; they are void", "err", err)
@@ -111,12 +141,22 @@ func (c *Cache) undoMove(m *move) {
 }
 
 // moved re-attaches what is in memory after the tree has changed.
-func (c *Cache) moved(old, new string, dir bool, ino uint64) error {
+func (c *Cache) moved(m *move, old, new string, dir bool, ino uint64) error {
 	c.idents.move(old, new)
 	c.names.forget(old)
 	c.names.forget(new)
 	c.mu.Lock()
 	c.forget(old)
+	for _, p := range c.movedBelow(new) { // replaced
+		delete(c.mu.moved, p)
+	}
+	for _, p := range c.movedBelow(old) {
+		delete(c.mu.moved, p)
+	}
+	for to, r := range m.moved {
+		c.mu.moved[to] = r
+		c.touch(to, false)
+	}
 	if !dir {
 		c.unlinked(ino, old)
 	}
@@ -195,7 +235,7 @@ func (c *Cache) adopt(path string) error {
 		c.mu.Unlock()
 		return nil
 	})
-	if err != nil {
+	if err != nil && !isNotExist(err) { // a file that is only in the store is not in the tree
 		return err
 	}
 	for _, p := range trackers {
@@ -204,10 +244,8 @@ func (c *Cache) adopt(path string) error {
 		}
 	}
 	st, err := c.tree.lstat(path)
-	if err != nil {
-		return nil // gone again
-	}
-	if unit, ok := c.cfg.Layout.Closes(path, isDir(&st), layout.RenamedIn); ok {
+	dir := err == nil && isDir(&st)
+	if unit, ok := c.cfg.Layout.Closes(path, dir, layout.RenamedIn); ok {
 		c.signal(unit)
 	}
 	c.poke()

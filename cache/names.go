@@ -37,14 +37,6 @@ type names struct {
 	lostTil time.Time       // not asked again before
 }
 
-// remoteEntry is one name in the store.
-type remoteEntry struct {
-	dir  bool
-	obj  backend.Object // of a directory: its marker, if any
-	file *layout.File   // what a manifest says of it
-	at   time.Time      // when it was seen
-}
-
 type dirNames struct {
 	entries  map[string]remoteEntry
 	listed   time.Time
@@ -153,6 +145,9 @@ func (n *names) find(ctx context.Context, path string) (remoteEntry, error) {
 	if path == "" {
 		return remoteEntry{dir: true}, nil
 	}
+	if r, ok := n.c.movedAt(path); ok {
+		return r.entry(), nil
+	}
 	if n.c.buried(path) || n.c.cfg.Layout.Classify(path, false).Kind == layout.Internal {
 		return remoteEntry{}, fs.ErrNotExist
 	}
@@ -180,7 +175,7 @@ func (n *names) plain(ctx context.Context, path string) (remoteEntry, error) {
 	n.mu.Lock()
 	d := n.dir(dir)
 	e, found := d.entries[name]
-	if found && !exact && now.Sub(e.at) < n.c.cfg.ListTTL {
+	if found && !exact && e.age(now) < n.c.cfg.ListTTL {
 		n.mu.Unlock()
 		return e, nil
 	}
@@ -255,15 +250,7 @@ func (n *names) whileOffline(dir, name string, err error) (remoteEntry, error) {
 		n.c.mu.unasked[path] = struct{}{}
 	}
 	n.c.mu.Unlock()
-	return remoteEntry{}, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
-}
-
-// entryOf is what a record says of a file in the store.
-func entryOf(path string, r *fileRecord) remoteEntry {
-	a := backend.Attr{Mode: r.Attrs.Mode, UID: r.Attrs.UID, GID: r.Attrs.GID, Mtime: time.Unix(0, r.ID.Mtime)}
-	return remoteEntry{at: time.Now(), obj: backend.Object{
-		Key: path, Size: r.ID.Size, ETag: r.ETag, Modified: a.Mtime, CRC32C: r.CRC32C, HasCRC32C: true, Attr: a,
-	}}
+	return remoteEntry{}, fmt.Errorf("%w: %w", syscall.ENOENT, err)
 }
 
 // fromRecord answers for a file that this node has committed or fetched once.
@@ -273,7 +260,7 @@ func (n *names) fromRecord(path string, e *remoteEntry) bool {
 	if err != nil || !found || r.ID == (Identity{}) {
 		return false
 	}
-	*e = entryOf(path, &r)
+	*e = entryOfRecord(&r)
 	return true
 }
 
@@ -281,7 +268,7 @@ func (n *names) fromRecord(path string, e *remoteEntry) bool {
 func (n *names) evicted(path string, r *fileRecord) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.dir(parent(path)).entries[base(path)] = entryOf(path, r)
+	n.dir(parent(path)).entries[base(path)] = entryOfRecord(r)
 }
 
 // confirm is find for a caller that will act on the answer: nothing that is missing is
@@ -322,26 +309,36 @@ func (n *names) probe(ctx context.Context, path string) (remoteEntry, error) {
 		if err != nil {
 			return remoteEntry{}, err
 		}
-		now := time.Now()
 		if len(page.Objects) > 0 || (!missing && obj.Attr.Type == backend.Directory) {
-			e := remoteEntry{dir: true, at: now}
-			if len(page.Objects) > 0 && page.Objects[0].Key == path+"/" {
-				n.ask(ctx, func(ctx context.Context) (err error) {
-					e.obj, err = n.c.cfg.Store.Head(ctx, path+"/")
-					return err
-				})
-			}
-			return e, nil
+			return n.directory(ctx, path, page), nil
 		}
 		if missing {
 			return remoteEntry{}, fs.ErrNotExist
 		}
-		return remoteEntry{obj: obj, at: now}, nil
+		return entryOf(obj, time.Now()), nil
 	})
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 		return n.probe(ctx, path) // it was another program's request that was given up
 	}
 	return v.(remoteEntry), err
+}
+
+// directory describes a directory of which the first key is known; its own marker has
+// the attributes.
+func (n *names) directory(ctx context.Context, path string, page backend.Page) remoteEntry {
+	e := dirEntryAt(time.Now())
+	if len(page.Objects) == 0 || page.Objects[0].Key != path+"/" {
+		return e
+	}
+	e.more = &entryMore{marker: true}
+	n.ask(ctx, func(ctx context.Context) error {
+		obj, err := n.c.cfg.Store.Head(ctx, path+"/")
+		if err == nil {
+			e.more.attr = obj.Attr
+		}
+		return err
+	})
+	return e
 }
 
 // list learns all names of a directory that is not a checkpoint.
@@ -384,8 +381,8 @@ func (n *names) listNow(ctx context.Context, dir string) error {
 	defer n.mu.Unlock()
 	d := n.dir(dir)
 	for name, e := range entries { // a HEAD knows more than a listing
-		if old, ok := d.entries[name]; ok && !e.dir && !old.dir && old.obj.ETag == e.obj.ETag && e.obj.Attr.IsZero() {
-			e.obj = old.obj
+		if old, ok := d.entries[name]; ok && !e.dir && !old.dir && old.etag == e.etag && e.more == nil {
+			e.more = old.more
 			entries[name] = e
 		}
 	}
@@ -399,7 +396,7 @@ func (n *names) add(entries map[string]remoteEntry, prefix string, p backend.Pag
 		if prefix == "" && name+"/" == layout.Prefix || !n.possible(x, name) {
 			continue
 		}
-		entries[name] = remoteEntry{dir: true, at: at}
+		entries[name] = dirEntryAt(at)
 	}
 	for _, o := range p.Objects {
 		name := strings.TrimPrefix(o.Key, prefix)
@@ -410,7 +407,7 @@ func (n *names) add(entries map[string]remoteEntry, prefix string, p backend.Pag
 			n.hide(o.Key, "a directory has the same name")
 			continue
 		}
-		entries[name] = remoteEntry{obj: o, dir: o.Attr.Type == backend.Directory, at: at}
+		entries[name] = entryOf(o, at)
 	}
 }
 

@@ -174,10 +174,12 @@ func (c *Cache) bury(path string, t tombstone) error {
 	c.mu.Lock()
 	t.Seq = c.nextSeq()
 	c.mu.Unlock()
-	if err := c.journal.write(put(tableTomb, path, t), del(tableFile, path), del(tableHint, path)); err != nil {
+	ops := []op{put(tableTomb, path, t), del(tableFile, path), del(tableHint, path), del(tableMoved, path)}
+	if err := c.journal.write(ops...); err != nil {
 		return err
 	}
 	c.mu.Lock()
+	delete(c.mu.moved, path)
 	c.mu.tombs[path] = t
 	c.mu.Unlock()
 	return nil
@@ -214,6 +216,12 @@ func (c *Cache) Rmdir(ctx context.Context, path string) error {
 	known, err := c.journal.get(tableDir, path, &rec)
 	if err != nil {
 		return err
+	}
+	c.mu.Lock()
+	full := len(c.movedBelow(path)) > 0
+	c.mu.Unlock()
+	if full {
+		return syscall.ENOTEMPTY
 	}
 	class := c.cfg.Layout.Classify(path, true)
 	unit := class.Kind == layout.Checkpoint && class.Unit == path
@@ -295,31 +303,66 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 	if flags&unix.RENAME_EXCHANGE != 0 {
 		return c.exchange(ctx, old, new)
 	}
-	if err := c.localizeAll(ctx, old); err != nil {
+	remote, err := c.remoteOnly(ctx, old)
+	if err != nil {
 		return err
 	}
 	if err := c.prepareTarget(ctx, new, flags); err != nil {
 		return err
 	}
+	if old == new {
+		return nil
+	}
+	if _, only := remote[old]; only {
+		return c.renameRemote(old, new, flags, remote)
+	}
 	st, err := c.tree.lstat(old)
 	if err != nil {
 		return err
 	}
-	if t, err := c.tree.lstat(new); err == nil && t.Ino == st.Ino && old != new {
+	if t, err := c.tree.lstat(new); err == nil && t.Ino == st.Ino {
 		return nil // two names of one file: rename(2) does nothing
 	}
-	moved, err := c.plantMove(old, new)
+	var dir uint64
+	if isDir(&st) {
+		dir = st.Ino
+	}
+	m, err := c.plantMove(old, new, dir, remote)
 	if err != nil {
 		return err
 	}
 	if err := c.tree.rename(old, new, flags); err != nil {
-		c.undoMove(moved)
+		c.undoMove(m)
 		return err
 	}
-	if err := c.journal.write(moved.finish...); err != nil {
+	if err := c.journal.write(m.finish...); err != nil {
 		return err
 	}
-	return c.moved(old, new, isDir(&st), st.Ino)
+	return c.moved(m, old, new, isDir(&st), st.Ino)
+}
+
+// renameRemote renames a file that has no place in the tree.
+func (c *Cache) renameRemote(old, new string, flags uint32, remote map[string]remoteEntry) error {
+	if t, err := c.tree.lstat(new); err == nil {
+		switch {
+		case flags&unix.RENAME_NOREPLACE != 0:
+			return syscall.EEXIST
+		case isDir(&t):
+			return syscall.EISDIR
+		}
+	}
+	m, err := c.plantMove(old, new, 0, remote)
+	if err != nil {
+		return err
+	}
+	if err := c.tree.unlink(new); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.undoMove(m)
+		return err
+	}
+	if err := c.journal.write(m.finish...); err != nil {
+		return err
+	}
+	return c.moved(m, old, new, false, 0)
 }
 
 // exchange swaps two names. Each side becomes dirty; nothing is deleted.

@@ -30,7 +30,7 @@ func (c *Cache) Deletions() []Tombstone {
 	for key, t := range c.mu.tombs {
 		path := strings.TrimSuffix(key, "/")
 		if t.After != "" {
-			if u := c.mu.units[c.cfg.Layout.Classify(t.After, false).Unit]; u != nil && c.tree.exists(t.After) {
+			if u := c.mu.units[c.cfg.Layout.Classify(t.After, false).Unit]; u != nil && (c.tree.exists(t.After) || len(c.movedBelow(t.After)) > 0) {
 				continue // the new name is not committed yet
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sort"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +36,7 @@ type FileState struct {
 	Attr   backend.Attr
 	Target string // of a symbolic link
 
+	Remote   bool   // it is only in the store, under CopyFrom
 	Clean    bool   // the store has just this, attributes included
 	Known    bool   // the store has, or had, something under this path that this node knows
 	CRC32C   uint32 // of what the store has, if Known
@@ -103,9 +105,15 @@ func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 		}
 		return nil
 	})
+	moved := c.movedStates(u)
+	if errors.Is(err, fs.ErrNotExist) && len(moved) > 0 {
+		err = nil
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrGone
 	}
+	s.Files = append(s.Files, moved...)
+	sort.Slice(s.Files, func(i, j int) bool { return s.Files[i].Path < s.Files[j].Path })
 	return s, err
 }
 
@@ -215,6 +223,12 @@ func (c *Cache) Same(s *Snapshot) error {
 		if f.Type == layout.TypeDir {
 			continue
 		}
+		if f.Remote {
+			if r, ok := c.movedAt(f.Path); !ok || r.Key != f.CopyFrom {
+				return ErrReopened
+			}
+			continue
+		}
 		st, err := c.tree.lstat(f.Path)
 		if err != nil || identityOf(&st) != f.ID {
 			c.touchPath(f.Path, false)
@@ -292,7 +306,7 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 		bytes += d.ID.Size
 		ops = append(ops,
 			put(tableFile, d.Path, fileRecord{ID: d.ID, Attrs: attrs{d.Attr.Mode, d.Attr.UID, d.Attr.GID}, CRC32C: d.CRC32C, ETag: d.ETag, Mine: true}),
-			del(tableHint, d.Path), del(tableStage, d.Path), del(tableTomb, d.Path))
+			del(tableHint, d.Path), del(tableStage, d.Path), del(tableTomb, d.Path), del(tableMoved, d.Path))
 	}
 	for _, f := range s.Files {
 		if f.Type == layout.TypeDir {
@@ -310,6 +324,7 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	for _, d := range done {
 		delete(c.mu.tombs, d.Path)
 		delete(c.mu.unknown, d.Path)
+		delete(c.mu.moved, d.Path)
 		if len(c.mu.recent) < maxRecent {
 			c.mu.recent[d.Path] = time.Now()
 		}

@@ -48,7 +48,7 @@ func (c *Cache) recover(ctx context.Context) error {
 		return err
 	}
 	r.rebooted = boot != "" && boot != c.cfg.BootID
-	for _, step := range []func() error{r.keepFetches, r.loadRecords, r.scan, r.judge, r.voidTombstones, r.loadTrackers} {
+	for _, step := range []func() error{r.keepFetches, r.loadRecords, r.scan, r.judge, r.loadMoved, r.voidTombstones, r.loadTrackers} {
 		if err := step(); err != nil {
 			return err
 		}

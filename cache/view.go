@@ -212,7 +212,8 @@ func (n *names) readUnit(ctx context.Context, unit string, m *unitMarks, v *unit
 			continue
 		}
 		n.addParents(v, rel)
-		e := remoteEntry{obj: o, dir: marker || o.Attr.Type == backend.Directory, at: v.at}
+		e := entryOf(o, v.at)
+		e.dir = e.dir || marker
 		if f := said[rel]; f != nil && f.Type != layout.TypeDir && !e.dir {
 			if f.Size == o.Size {
 				e.file = f
@@ -229,11 +230,13 @@ func (n *names) readUnit(ctx context.Context, unit string, m *unitMarks, v *unit
 			continue
 		}
 		n.addParents(v, rel)
-		v.entries[rel] = remoteEntry{dir: true, file: f, at: v.at}
+		d := dirEntryAt(v.at)
+		d.file = f
+		v.entries[rel] = d
 	}
 	if len(objects) > 0 || len(m.manifests) > 0 {
 		if _, ok := v.entries[""]; !ok {
-			v.entries[""] = remoteEntry{dir: true, at: v.at}
+			v.entries[""] = dirEntryAt(v.at)
 		}
 	}
 	return exact, nil
@@ -245,7 +248,7 @@ func (n *names) addParents(v *unitView, rel string) {
 		if _, ok := v.entries[rel]; ok {
 			return
 		}
-		v.entries[rel] = remoteEntry{dir: true, at: v.at}
+		v.entries[rel] = dirEntryAt(v.at)
 	}
 }
 

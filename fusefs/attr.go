@@ -44,7 +44,7 @@ func (n *Node) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) 
 	ctx, done := patient(ctx)
 	defer done()
 	if h, ok := f.(*handle); ok {
-		return n.fstat(h, out)
+		return n.fstat(ctx, h, out)
 	}
 	p, ok := n.path()
 	if !ok {
@@ -64,9 +64,7 @@ func (n *Node) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) 
 // lastStat answers for what is gone but still held, such as a process's current
 // directory.
 func (n *Node) lastStat(out *fuse.AttrOut) syscall.Errno {
-	n.mu.Lock()
-	st := n.mu.told
-	n.mu.Unlock()
+	st := n.lastTold()
 	if st.Mode == 0 {
 		return syscall.ENOENT // nothing was ever told
 	}
@@ -75,8 +73,14 @@ func (n *Node) lastStat(out *fuse.AttrOut) syscall.Errno {
 	return 0
 }
 
-func (n *Node) fstat(h *handle, out *fuse.AttrOut) syscall.Errno {
-	st, err := h.stat()
+func (n *Node) lastTold() syscall.Stat_t {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.mu.told
+}
+
+func (n *Node) fstat(ctx context.Context, h *handle, out *fuse.AttrOut) syscall.Errno {
+	st, err := h.stat(ctx)
 	if err != nil {
 		return n.s.fail("stat", h.Path(), err)
 	}
@@ -94,8 +98,8 @@ func (n *Node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn,
 	h, _ := f.(*handle)
 	p, ok := n.path()
 	if !ok {
-		if h == nil {
-			h = n.anyHandle()
+		if h == nil || !h.isWhole() {
+			h = n.anyWhole()
 		}
 		if h == nil {
 			return syscall.ENOENT
@@ -103,7 +107,7 @@ func (n *Node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn,
 		if errno := h.Setattr(ctx, in, out); errno != 0 {
 			return errno
 		}
-		return n.fstat(h, out)
+		return n.fstat(ctx, h, out)
 	}
 	if errno := n.setattr(ctx, p, h, in); errno != 0 {
 		return errno

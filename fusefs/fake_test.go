@@ -25,7 +25,10 @@ type fake struct {
 
 	mu struct {
 		sync.Mutex
+		streams map[string]*stream
 		hook    hook
+		opened  func(path string) // called when an open is done
+		below   map[string]string // other files to open for these
 		calls   map[string]int
 		flags   int
 		owner   cache.Owner
@@ -53,6 +56,12 @@ func (f *fake) setHook(h hook) {
 	f.mu.hook = h
 }
 
+func (f *fake) setOpened(opened func(path string)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.opened = opened
+}
+
 func (f *fake) count(op string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -67,13 +76,17 @@ func (f *fake) info(path string, err error) (cache.Info, error) {
 		err = syscall.Lstat(f.abs(path), &i.Stat_t)
 	}
 	i.Ident, i.Gen = i.Ino, 1
+	if s := f.streaming(path); s != nil && err == nil {
+		i.Size, i.Mtim = int64(len(s.data)), s.mtime
+	}
 	return i, err
 }
 
 type fakeHandle struct {
 	*fake
-	file *os.File
-	path string
+	file   *os.File
+	path   string
+	stream *stream
 }
 
 func (h *fakeHandle) File() *os.File                  { return h.file }
@@ -96,7 +109,13 @@ func (h *fakeHandle) Released() {
 }
 
 func (f *fake) open(path string, flags int, mode uint32) (*fakeHandle, error) {
-	file, err := os.OpenFile(f.abs(path), flags|syscall.O_NOFOLLOW, os.FileMode(mode&0o777))
+	abs := f.abs(path)
+	f.mu.Lock()
+	if other := f.mu.below[path]; other != "" {
+		abs = other
+	}
+	f.mu.Unlock()
+	file, err := os.OpenFile(abs, flags|syscall.O_NOFOLLOW, os.FileMode(mode&0o777))
 	if err != nil {
 		return nil, err
 	}
@@ -104,14 +123,34 @@ func (f *fake) open(path string, flags int, mode uint32) (*fakeHandle, error) {
 	f.mu.Lock()
 	f.mu.flags = flags
 	f.mu.Unlock()
-	return &fakeHandle{f, file, path}, nil
+	return &fakeHandle{f, file, path, nil}, nil
 }
 
 func (f *fake) Open(ctx context.Context, path string, flags int) (*fakeHandle, error) {
 	if err := f.call(ctx, "open", path); err != nil {
 		return nil, err
 	}
-	return f.open(path, flags, 0)
+	s := f.streaming(path)
+	if s != nil && flags&(syscall.O_ACCMODE|syscall.O_TRUNC) != 0 {
+		select { // to write, all of it must be here
+		case <-s.ended:
+			s = nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	h, err := f.open(path, flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	h.stream = s
+	f.mu.Lock()
+	opened := f.mu.opened
+	f.mu.Unlock()
+	if opened != nil {
+		opened(path)
+	}
+	return h, nil
 }
 
 func (f *fake) Create(ctx context.Context, path string, flags int, mode uint32, o cache.Owner) (*fakeHandle, cache.Info, error) {

@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"context"
+	"errors"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
@@ -11,13 +12,10 @@ import (
 
 // openFlags are what the cache gets of a program's flags. Not O_APPEND: the kernel
 // sends an append with its offset, and a descriptor that appends would ignore it. Not
-// O_DIRECT without passthrough: go-fuse's buffers need not be aligned for the disk.
-func (s *Server) openFlags(flags uint32) int {
-	keep := uint32(unix.O_ACCMODE | unix.O_TRUNC | unix.O_EXCL | unix.O_SYNC | unix.O_DSYNC)
-	if on, _ := s.Passthrough(); on {
-		keep |= unix.O_DIRECT
-	}
-	return int(flags & keep)
+// O_DIRECT: go-fuse's buffers need not be aligned for the disk, and for passthrough the
+// kernel opens the file below anew with the program's flags (fuse_passthrough_open).
+func openFlags(flags uint32) int {
+	return int(flags & (unix.O_ACCMODE | unix.O_TRUNC | unix.O_EXCL | unix.O_SYNC | unix.O_DSYNC))
 }
 
 var _ = (fs.NodeOpener)((*Node)(nil))
@@ -29,17 +27,35 @@ func (n *Node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 	if !ok {
 		return nil, 0, syscall.ENOENT
 	}
-	h, err := n.s.vfs.Open(ctx, p, n.s.openFlags(flags))
-	if err != nil {
-		return nil, 0, n.s.fail("open", p, err)
+	f, answer, errno := n.open(ctx, p, openFlags(flags))
+	if errno != 0 {
+		return nil, 0, errno
 	}
-	f := n.newHandle(h)
+	f.direct = flags&unix.O_DIRECT != 0
 	if flags&unix.O_TRUNC == 0 { // else the kernel sets the size itself
-		if st, err := f.stat(); err == nil {
+		if st, err := f.stat(ctx); err == nil {
 			n.recheck(&st)
 		}
 	}
-	return f, 0, 0
+	return f, answer, 0
+}
+
+// open tries a second time if the file has arrived between the cache's open of it as one
+// that is still being fetched and now, and another open, of the whole, was quicker.
+func (n *Node) open(ctx context.Context, p string, flags int) (*handle, uint32, syscall.Errno) {
+	for again := true; ; again = false {
+		h, err := n.s.vfs.Open(ctx, p, flags)
+		if err != nil {
+			return nil, 0, n.s.fail("open", p, err)
+		}
+		f, answer, err := n.newHandle(h)
+		if err == nil {
+			return f, answer, 0
+		}
+		if !again || !errors.Is(err, errTwoModes) {
+			return nil, 0, n.clash(ctx, p, err)
+		}
+	}
 }
 
 var _ = (fs.NodeCreater)((*Node)(nil))
@@ -51,16 +67,24 @@ func (n *Node) Create(ctx context.Context, name string, flags, mode uint32, out 
 	if errno != 0 {
 		return nil, nil, 0, errno
 	}
-	h, info, err := n.s.vfs.Create(ctx, p, n.s.openFlags(flags), mode&permBits, owner(ctx))
+	h, info, err := n.s.vfs.Create(ctx, p, openFlags(flags), mode&permBits, owner(ctx))
 	if err != nil {
 		return nil, nil, 0, n.s.fail("create", p, err)
 	}
 	child := n.newEntry(ctx, &info, out)
-	return child, child.Operations().(*Node).newHandle(h), 0, 0
+	node := child.Operations().(*Node)
+	f, answer, err := node.newHandle(h)
+	if err != nil {
+		return nil, nil, 0, node.clash(ctx, p, err)
+	}
+	f.direct = flags&unix.O_DIRECT != 0
+	return child, f, answer, 0
 }
 
 var _ = (fs.NodeCopyFileRanger)((*Node)(nil))
 
+// CopyFileRange has the kernel copy by reading what is still being fetched: the file
+// below has holes.
 func (n *Node) CopyFileRange(_ context.Context, in fs.FileHandle, offIn uint64, _ *fs.Inode, out fs.FileHandle, offOut, size, flags uint64) (uint32, syscall.Errno) {
 	from, ok := in.(*handle)
 	if !ok {
@@ -68,6 +92,9 @@ func (n *Node) CopyFileRange(_ context.Context, in fs.FileHandle, offIn uint64, 
 	}
 	to, ok := out.(*handle)
 	if !ok {
+		return 0, syscall.EXDEV
+	}
+	if !from.isWhole() {
 		return 0, syscall.EXDEV
 	}
 	defer to.Touched()

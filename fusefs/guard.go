@@ -43,7 +43,7 @@ func (g *guard) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Sta
 func (g *guard) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	status := g.RawFileSystem.Open(cancel, in, out)
 	if status.Ok() {
-		g.s.passthrough.granted(g.s, out)
+		g.s.backings.answer(out)
 	}
 	return answerable(status)
 }
@@ -51,7 +51,7 @@ func (g *guard) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 func (g *guard) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	status := g.RawFileSystem.Create(cancel, in, name, out)
 	if status.Ok() {
-		g.s.passthrough.granted(g.s, &out.OpenOut)
+		g.s.backings.answer(&out.OpenOut)
 	}
 	return answerable(status)
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
@@ -18,26 +19,42 @@ type handle struct {
 	*fs.LoopbackFile
 	Handle
 	node     *Node
+	below    inode // which file File is
+	through  bool  // by passthrough, else cached
+	direct   bool  // opened with O_DIRECT
+	used     atomic.Bool
+	waiting  waiting
 	released sync.Once
 }
 
-func (n *Node) newHandle(h Handle) *handle {
+type inode struct{ dev, ino uint64 }
+
+// newHandle makes h an open file of the node, and returns the flags of the answer. An
+// h that cannot be one is given back.
+func (n *Node) newHandle(h Handle) (*handle, uint32, error) {
 	f := &handle{LoopbackFile: fs.NewLoopbackFileFromOS(h.File()), Handle: h, node: n}
-	n.addHandle(f)
+	flags, err := f.enter()
+	if err != nil {
+		f.Release(context.Background())
+		return nil, 0, err
+	}
 	n.s.handles.add(f)
-	return f
+	return f, flags, nil
+}
+
+func (h *handle) enter() (flags uint32, err error) {
+	st, err := h.fstat()
+	if err != nil {
+		return 0, err
+	}
+	h.below = inode{st.Dev, st.Ino}
+	return h.node.admit(h)
 }
 
 var _ = (fs.FilePassthroughFder)((*handle)(nil))
 
-// PassthroughFd gives a descriptor for every handle of the mount or for none, as the
-// kernel requires of the handles of one file.
-func (h *handle) PassthroughFd() (int, bool) {
-	if on, _ := h.node.s.Passthrough(); !on {
-		return 0, false
-	}
-	return h.LoopbackFile.PassthroughFd()
-}
+// PassthroughFd keeps go-fuse from giving out descriptors: admit does that.
+func (h *handle) PassthroughFd() (int, bool) { return 0, false }
 
 var _ = (fs.FileWriter)((*handle)(nil))
 
@@ -74,6 +91,7 @@ var _ = (fs.FileFlusher)((*handle)(nil))
 func (h *handle) Flush(ctx context.Context) syscall.Errno {
 	ctx, done := patient(ctx)
 	defer done()
+	h.waiting.leave(ctx)
 	if errno := h.LoopbackFile.Flush(ctx); errno != 0 {
 		return presentable(errno)
 	}
@@ -92,11 +110,14 @@ var _ = (fs.FileReleaser)((*handle)(nil))
 
 // Release is also called for what is open when the mount goes away: the kernel then
 // drops the RELEASE requests that it has not sent yet.
+//
+// The cache learns of it last: it may put another file in place of one that is not open,
+// and none such may then be counted among the node's.
 func (h *handle) Release(ctx context.Context) (errno syscall.Errno) {
 	h.released.Do(func() {
-		h.node.dropHandle(h)
 		h.node.s.handles.drop(h)
 		errno = h.LoopbackFile.Release(ctx)
+		h.node.dismiss(h)
 		h.Released()
 	})
 	return errno // to the kernel, which drops it
@@ -140,7 +161,7 @@ func (h *handle) Ioctl(context.Context, uint32, uint64, []byte, []byte) (int32, 
 	return 0, syscall.ENOTTY
 }
 
-func (h *handle) stat() (st syscall.Stat_t, err error) {
+func (h *handle) fstat() (st syscall.Stat_t, err error) {
 	err = h.control(func(fd int) error { return syscall.Fstat(fd, &st) })
 	return st, err
 }

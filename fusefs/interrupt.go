@@ -27,6 +27,9 @@ type request struct {
 	done     chan struct{} // made and closed by watch, which most requests never need
 	finished chan struct{}
 	exited   chan struct{}
+
+	given    sync.Once
+	unwanted chan struct{} // closed by giveUp; nil if nobody can
 }
 
 // patient makes ctx, which go-fuse cancels at an INTERRUPT, wait for a good reason. The
@@ -48,7 +51,15 @@ func (r *request) Done() <-chan struct{} {
 	return r.done
 }
 
+// giveUp cancels the request for another reason than a signal.
+func (r *request) giveUp() { r.given.Do(func() { close(r.unwanted) }) }
+
 func (r *request) Err() error {
+	select {
+	case <-r.unwanted:
+		return context.Canceled
+	default:
+	}
 	if r.Context.Err() == nil {
 		return nil
 	}
@@ -74,6 +85,9 @@ func (r *request) watch() {
 	select {
 	case <-r.finished:
 		return
+	case <-r.unwanted:
+		close(r.done)
+		return
 	case <-r.Context.Done():
 	}
 	tick := time.NewTicker(signalPoll)
@@ -81,6 +95,9 @@ func (r *request) watch() {
 	for mayWait(r.Pid) {
 		select {
 		case <-r.finished:
+			return
+		case <-r.unwanted:
+			close(r.done)
 			return
 		case <-tick.C:
 		}

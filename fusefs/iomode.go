@@ -33,7 +33,7 @@ func (n *Node) admit(h *handle) (flags uint32, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.mu.open) == 0 {
-		n.mu.settled = false
+		n.mu.settled, n.mu.whole = false, false
 		h.through = !h.Streaming() && n.register(h)
 	} else {
 		first := n.mu.open[0]
@@ -45,12 +45,8 @@ func (n *Node) admit(h *handle) (flags uint32, err error) {
 		}
 		h.through = first.through
 	}
-	if !h.Streaming() && !h.through { // then all of the file is here
-		for _, o := range n.mu.open {
-			o.whole.Store(true)
-		}
-	}
 	n.mu.open = append(n.mu.open, h)
+	n.mu.whole = n.mu.whole || !h.Streaming()
 	switch {
 	case h.through:
 		return fuse.FOPEN_PASSTHROUGH | n.s.backings.pass(n.mu.backing), nil
@@ -122,12 +118,10 @@ func (n *Node) settle(h *handle) {
 func (n *Node) anyWhole() *handle {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, h := range n.mu.open {
-		if h.isWhole() {
-			return h
-		}
+	if len(n.mu.open) == 0 || !n.mu.whole {
+		return nil
 	}
-	return nil
+	return n.mu.open[0]
 }
 
 // clash answers an open that admit refuses. With ESTALE the kernel looks the name up

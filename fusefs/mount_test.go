@@ -33,7 +33,7 @@ func serveForTest(mnt string) {
 }
 
 // testMount mounts f on a fresh directory, which it returns.
-func testMount(t *testing.T, f *fake, change ...func(*Config)) (string, *Server) {
+func testMount(t testing.TB, f *fake, change ...func(*Config)) (string, *Server) {
 	t.Helper()
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skip("no /dev/fuse")
@@ -87,7 +87,7 @@ func bothWays(t *testing.T, test func(t *testing.T, mode func(*Config))) {
 	t.Run("daemon", func(t *testing.T) { test(t, throughDaemon) })
 }
 
-func write(t *testing.T, path, data string) {
+func write(t testing.TB, path, data string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
 		t.Fatal(err)

@@ -23,8 +23,13 @@ type Node struct {
 
 	mu struct {
 		sync.Mutex
-		open []*handle
 		told syscall.Stat_t // what the kernel was last told
+
+		// The open files, all of one kind, see admit. The rest speaks of these.
+		open    []*handle
+		backing int32 // the kernel's number for passthrough
+		settled bool  // the kernel's pages are of this file, see settle
+		whole   bool  // one was not streaming, so that all of the file is here
 	}
 }
 
@@ -97,35 +102,4 @@ func owner(ctx context.Context) cache.Owner {
 		return cache.Owner{UID: caller.Uid, GID: caller.Gid}
 	}
 	return cache.Owner{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
-}
-
-func (n *Node) addHandle(h *handle) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.mu.open = append(n.mu.open, h)
-}
-
-func (n *Node) dropHandle(h *handle) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for i, o := range n.mu.open {
-		if o == h {
-			last := len(n.mu.open) - 1
-			n.mu.open[i] = n.mu.open[last]
-			n.mu.open[last] = nil
-			n.mu.open = n.mu.open[:last]
-			return
-		}
-	}
-}
-
-// anyHandle is an open file of this node, or nil: all that is left of one whose
-// name is gone.
-func (n *Node) anyHandle() *handle {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.mu.open) == 0 {
-		return nil
-	}
-	return n.mu.open[0]
 }

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passthrough is whether files of this mount bypass the daemon: why not, or nil.
+// passthrough is whether files of this mount bypass the daemon: why not, or nil. Which
+// of them then do, iomode.go decides.
 type passthrough struct{ whyNot atomic.Pointer[string] }
 
 func (p *passthrough) off(why string) { p.whyNot.Store(&why) }
@@ -88,13 +89,10 @@ func explainBacking(err error) string {
 	return fmt.Sprintf("trying it failed: %v", err)
 }
 
-// granted looks at the answer to an open. go-fuse gives passthrough up for the whole
-// mount if the kernel refuses a file, which the trial has made unlikely.
-func (p *passthrough) granted(s *Server, out *fuse.OpenOut) {
-	if out.OpenFlags&fuse.FOPEN_PASSTHROUGH != 0 || p.whyNot.Load() != nil {
-		return
-	}
-	why := "the kernel refused a file while mounted"
+// lost gives passthrough up, for the files that are not open by it: the kernel has
+// refused one, which the trial has made unlikely.
+func (p *passthrough) lost(s *Server, err error) {
+	why := "the kernel refused a file while mounted: " + explainBacking(err)
 	if p.whyNot.CompareAndSwap(nil, &why) {
 		s.log.Warn("passthrough lost: reads and writes go through the daemon now", "err", why)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -62,6 +63,8 @@ type Server struct {
 	failures    limiter
 	handles     handles
 	passthrough passthrough
+	backings    backings
+	clashed     sync.Once
 
 	fuse *fuse.Server
 	done chan struct{} // closed when no request is or will be served
@@ -100,6 +103,9 @@ func mount(v vfs, cfg Config) (*Server, error) {
 	}()
 	if err := s.fuse.WaitMount(); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", cfg.MountPoint, err), s.Unmount())
+	}
+	if err := setReadAhead(cfg.MountPoint, maxIO); err != nil {
+		s.log.Debug("read-ahead stays as it is", "err", err)
 	}
 	return s, nil
 }

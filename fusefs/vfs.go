@@ -38,9 +38,15 @@ type VFS[H Handle] interface {
 	// ReadDir lists all names without "." and "..". Ino, where known, is Ident.
 	ReadDir(ctx context.Context, path string) ([]cache.DirEntry, error)
 
-	// Open opens a regular file. Flags are an access mode and any of O_TRUNC, O_SYNC,
-	// O_DSYNC and O_DIRECT; with O_TRUNC nothing need be fetched. O_APPEND is the
+	// Open opens a regular file. Flags are an access mode and any of O_TRUNC, O_SYNC and
+	// O_DSYNC; with O_TRUNC nothing need be fetched. O_APPEND and O_DIRECT are the
 	// kernel's business and never set.
+	//
+	// All handles of one Ident and Gen that are open at one time, until Released, are
+	// of one inode below, whichever of them stream: the kernel keeps one set of pages
+	// and one file for passthrough for them all. An open that would be of another
+	// inode fails with ESTALE. Streaming handles can only be opened while none of the
+	// others is open that was opened when all was here.
 	Open(ctx context.Context, path string, flags int) (H, error)
 	// Create makes a file and opens it; without O_EXCL it opens one that is there.
 	Create(ctx context.Context, path string, flags int, mode uint32, o cache.Owner) (H, cache.Info, error)
@@ -80,9 +86,18 @@ type VFS[H Handle] interface {
 
 // Handle is an open file of the cache.
 type Handle interface {
-	// File is the descriptor, opened as asked. It is closed by this package, before
-	// Released, and by nobody else.
+	// File is the descriptor, opened as asked, of this handle alone. It is closed by
+	// this package, before Released, and by nobody else.
 	File() *os.File
+	// Streaming says that the content was still being fetched when the file was opened,
+	// for reading. It is so for the life of the handle. Data is read through ReadAt,
+	// and size and times are those that Stat gives, which do not change as the rest
+	// arrives; File is the file that it becomes.
+	Streaming() bool
+	// ReadAt reads, and waits for the range to arrive or ctx to end. It is short only
+	// at the end of the file, where it gives 0 bytes and no error. What was changed
+	// since all of it is here, it gives as changed.
+	ReadAt(ctx context.Context, p []byte, off int64) (int, error)
 	// Path is where the file is now.
 	Path() string
 	// Flush is called at every close of a descriptor, so more than once where a

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -62,17 +63,20 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// tree reads every file below dir; of a symlink its target.
+// tree reads every file below dir, which need not exist; of a symlink its target.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
+	if !exists(dir) {
+		return files
+	}
 	must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		rel := strings.TrimPrefix(path, dir+"/")
 		switch {
 		case err != nil || d.IsDir():
 		case d.Type() == fs.ModeSymlink:
 			files[rel], err = os.Readlink(path)
-		default:
+		case d.Type().IsRegular():
 			var b []byte
 			b, err = os.ReadFile(path)
 			files[rel] = string(b)
@@ -143,4 +147,22 @@ func stat(t *testing.T, path string) (st fileStat) {
 	t.Helper()
 	must(t, syscall.Lstat(path, &st.Stat_t))
 	return st
+}
+
+// printed keeps what a program prints, to be looked at while it runs.
+type printed struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.Write(b)
+}
+
+func (p *printed) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
 }

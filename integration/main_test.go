@@ -121,8 +121,10 @@ func guard(root string) {
 	for _, path := range mountsBelow(root) {
 		_ = unix.Unmount(path, unix.MNT_DETACH)
 	}
-	if to, err := os.Readlink(mountHelper); err == nil && strings.HasPrefix(to, root) {
-		_ = os.Remove(mountHelper)
+	for _, path := range []string{mountHelper, command} {
+		if to, err := os.Readlink(path); err == nil && strings.HasPrefix(to, root) {
+			_ = os.Remove(path)
+		}
 	}
 }
 

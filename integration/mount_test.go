@@ -77,7 +77,7 @@ func (m *mount) cleanup() {
 	log := m.log()
 	if strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
 		m.t.Errorf("the daemon's log:\n%s", log)
-	} else if m.t.Failed() {
+	} else if m.t.Failed() && log != "" {
 		m.t.Logf("the end of the log of %s:\n%s", m.dir, lastLines(log, 60))
 	}
 }

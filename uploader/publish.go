@@ -96,7 +96,7 @@ func (u *Uploader) show(ctx context.Context, p *plan) (obj backend.Object, err e
 	case keep:
 		return backend.Object{ETag: p.ETag}, nil
 	case onCopy:
-		if obj, err = u.store.Copy(ctx, p.from, p.Path, backend.PutOptions{Attr: p.Attr}); errors.Is(err, backend.ErrNotExist) {
+		if obj, err = u.store.Copy(ctx, p.from, p.Path, backend.PutOptions{Attr: p.Attr}); errors.Is(err, backend.ErrNotExist) && p.job != nil {
 			// What it was to be copied from is gone: it has to be sent after all.
 			if err = p.job.upload(ctx, p.Attr, nil); err == nil {
 				obj, err = p.job.publish(ctx, p.Attr, p.Unseen)

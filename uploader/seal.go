@@ -73,6 +73,9 @@ func (u *Uploader) sealFile(ctx context.Context, p *plan) error {
 	case p.Clean:
 		p.how, p.crc = keep, p.CRC32C
 		return nil
+	case p.Remote:
+		p.how, p.from, p.crc = onCopy, p.CopyFrom, p.CopyCRC
+		return nil
 	case p.Type == layout.TypeSymlink:
 		p.how, p.body = onPut, []byte(p.Target)
 		p.crc = crc32c.Checksum(p.body)

@@ -72,7 +72,7 @@ func (u *Uploader) sendPlain(ctx context.Context, snap *cache.Snapshot, p *plan)
 // sealPlain decides how; unlike a checkpoint's, the file need not be synced here
 // first.
 func (u *Uploader) sealPlain(ctx context.Context, p *plan) error {
-	if p.Type == layout.TypeSymlink {
+	if p.Type == layout.TypeSymlink || p.Remote {
 		return u.sealFile(ctx, p)
 	}
 	p.job = u.jobFor(p.Path, p.ID, true)
@@ -186,7 +186,9 @@ func (u *Uploader) commitFileOnce(ctx context.Context, path string) error {
 	if err != nil || obj == nil {
 		return err
 	}
-	u.dropJob(p.job)
+	if p.job != nil {
+		u.dropJob(p.job)
+	}
 	return u.c.Committed(snap, []cache.Done{{Path: p.Path, ID: p.ID, Attr: p.Attr, CRC32C: p.crc, ETag: obj.ETag}})
 }
 

@@ -1,0 +1,158 @@
+package uploader
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// seeded is a store with a committed checkpoint and an artifact, and a node that has
+// fetched nothing of them.
+func seeded(t *testing.T) (b *node, calls func(string) int, s func() string, get1 func(string) string) {
+	t.Helper()
+	st := newFaulty()
+	a := startNode(t, st)
+	a.mkdir("run")
+	a.mkdir("run/checkpoint_000000")
+	a.mkdir("run/checkpoint_000000/sub")
+	a.write("run/checkpoint_000000/model", big(1, 3<<20))
+	a.write("run/checkpoint_000000/sub/meta", "m")
+	a.write("run/notes", "notes")
+	a.wait()
+	a.close()
+	b = startNode(t, st)
+	return b, st.Calls, func() string { return objects(t, st) }, func(k string) string { return get(t, st, k) }
+}
+
+func TestRenameOfRemoteDirectoryIsDoneInTheStore(t *testing.T) {
+	b, calls, objs, content := seeded(t)
+	if err := b.Rename(ctx, "run/checkpoint_000000", "run/checkpoint_best", 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.names("run"); got != "checkpoint_best notes" {
+		t.Errorf("names right after: %s", got)
+	}
+	if got := b.names("run/checkpoint_best/sub"); got != "meta" {
+		t.Errorf("names below: %s", got)
+	}
+	before := b.up.Status().BytesFetched
+	b.wait()
+	if got, want := objs(), "run/checkpoint_best/model run/checkpoint_best/sub/meta run/notes"; got != want {
+		t.Errorf("objects: %s, want %s", got, want)
+	}
+	if content("run/checkpoint_best/model") != big(1, 3<<20) {
+		t.Error("content differs")
+	}
+	if got := b.up.Status().BytesFetched; got != before || calls("put_part") > 3 {
+		t.Errorf("%d bytes fetched, %d parts put", got, calls("put_part"))
+	}
+	for _, k := range allKeys(t, b.Store()) {
+		if strings.Contains(k, "checkpoint_000000") || strings.HasSuffix(k, ".open") {
+			t.Errorf("left: %s", k)
+		}
+	}
+	if b.read("run/checkpoint_best/sub/meta") != "m" {
+		t.Error("meta differs")
+	}
+	c := startNode(t, b.Store())
+	if c.read("run/checkpoint_best/model") != big(1, 3<<20) {
+		t.Error("another node reads otherwise")
+	}
+}
+
+func TestRenamedRemoteFileCanBeReadAndRenamedAgainBeforeItsCommit(t *testing.T) {
+	b, _, objs, _ := seeded(t)
+	st := b.Store().(interface {
+		FailAlways(string, error)
+		Clear()
+	})
+	st.FailAlways("copy", errors.New("not yet"))
+	for _, step := range [][2]string{{"run/notes", "run/notes2"}, {"run/notes2", "run/notes3"}} {
+		if err := b.Rename(ctx, step[0], step[1], 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.restart()
+	if got := b.names("run"); got != "checkpoint_000000 notes3" {
+		t.Errorf("names: %s", got)
+	}
+	if got := b.read("run/notes3"); got != "notes" {
+		t.Errorf("%q", got)
+	}
+	st.Clear()
+	b.wait()
+	if got := objs(); strings.Contains(got, "run/notes ") || strings.Contains(got, "notes2") || !strings.Contains(got, "run/notes3") {
+		t.Errorf("objects: %s", got)
+	}
+}
+
+func TestWritingToRemoteFiles(t *testing.T) {
+	b, calls, _, content := seeded(t)
+	gets := calls("get")
+	h, err := b.Open(ctx, "run/notes", unix.O_WRONLY|unix.O_TRUNC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := calls("get"); got != gets {
+		t.Errorf("O_TRUNC fetched something")
+	}
+	h.File().WriteString("new")
+	b.closeHandle(h)
+	h, err = b.Open(ctx, "run/checkpoint_000000/sub/meta", unix.O_WRONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.File().WriteAt([]byte("+"), 1)
+	b.closeHandle(h)
+	if err := b.Chmod(ctx, "run/checkpoint_000000/model", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Link(ctx, "run/notes", "run/linked"); err != nil {
+		t.Fatal(err)
+	}
+	b.wait()
+	if got := content("run/notes") + content("run/linked") + content("run/checkpoint_000000/sub/meta"); got != "newnewm+" {
+		t.Errorf("%q", got)
+	}
+	c := startNode(t, b.Store())
+	if info, err := c.Lookup(ctx, "run/checkpoint_000000/model"); err != nil || info.Mode&0o777 != 0o600 {
+		t.Errorf("mode %o, %v", info.Mode, err)
+	}
+	if err := b.Unlink(ctx, "run/checkpoint_000000/model"); err != nil {
+		t.Fatal(err)
+	}
+	b.wait()
+	if !c.missing("run/checkpoint_000000/gone") || c.missing("run/checkpoint_000000/sub/meta") {
+		t.Error("the rest of the checkpoint is not as it was")
+	}
+}
+
+func TestRmdirOfRemoteDirectoryThatIsNotEmpty(t *testing.T) {
+	b, _, objs, _ := seeded(t)
+	if _, err := b.Lookup(ctx, "run/checkpoint_000000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Rmdir(ctx, "run/checkpoint_000000"); !errors.Is(err, syscall.ENOTEMPTY) {
+		t.Errorf("rmdir: %v, want ENOTEMPTY", err)
+	}
+	for _, p := range []string{"run/checkpoint_000000/model", "run/checkpoint_000000/sub/meta"} {
+		if err := b.Unlink(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []string{"run/checkpoint_000000/sub", "run/checkpoint_000000"} {
+		if _, err := b.Lookup(ctx, p); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Rmdir(ctx, p); err != nil {
+			t.Fatalf("rmdir %s: %v", p, err)
+		}
+	}
+	b.wait()
+	if got := objs(); got != "run/notes" {
+		t.Errorf("objects: %s", got)
+	}
+}
