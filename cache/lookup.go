@@ -108,11 +108,63 @@ func (c *Cache) withAttr(ctx context.Context, path string, e remoteEntry) remote
 // hiddenUnit tells whether a local directory is the shadow of a checkpoint that
 // another node is writing at this moment.
 func (c *Cache) hiddenUnit(ctx context.Context, path string) bool {
-	if !c.isUnit(path) || c.owns(path) {
+	if !c.isUnit(path) || c.writing(path) {
 		return false
 	}
-	_, err := c.names.find(ctx, path)
-	return errors.Is(err, fs.ErrNotExist)
+	v, err := c.names.view(ctx, path)
+	if err != nil { // the store cannot say
+		return false
+	}
+	if _, there := v.entries[""]; !there && v.visible {
+		return c.vanished(path, v)
+	}
+	return !v.visible
+}
+
+// vanished drops the clean local copy of a checkpoint directory that the store no
+// longer has: another node has deleted or renamed it.
+func (c *Cache) vanished(unit string, v *unitView) bool {
+	c.names.mu.Lock()
+	current := c.names.commits == v.commits
+	c.names.mu.Unlock()
+	if !current || !c.mayHoldRemote(unit) { // it is younger than what we know; or it has never been there
+		return false
+	}
+	if _, why := c.evictUnit(unit, true); why != "" {
+		return false
+	}
+	var dirs []string
+	c.tree.walk(unit, func(p string, st *syscall.Stat_t) error {
+		switch {
+		case isDir(st):
+			dirs = append(dirs, p)
+		case isSymlink(st):
+			c.tree.unlink(p)
+		}
+		return nil
+	})
+	ops := []op{del(tableOwn, unit)}
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if c.tree.rmdir(dirs[i]) != nil {
+			return false
+		}
+		ops = append(ops, del(tableDir, dirs[i]))
+	}
+	if err := c.journal.write(ops...); err != nil {
+		c.log.Error("journal", "err", err)
+	}
+	c.names.forget(unit)
+	return true
+}
+
+// writing tells whether this node has something of a checkpoint directory that is not
+// committed.
+func (c *Cache) writing(unit string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, dirty := c.mu.units[unit]
+	_, torn := c.mu.torn[unit]
+	return dirty || torn || len(c.movedBelow(unit)) > 0
 }
 
 // madeHere tells whether this node has made a directory, and not merely seen it.
@@ -133,11 +185,7 @@ func (c *Cache) isUnit(dir string) bool {
 
 // owns tells whether this node has something of its own in a checkpoint directory.
 func (c *Cache) owns(unit string) bool {
-	c.mu.Lock()
-	_, dirty := c.mu.units[unit]
-	_, torn := c.mu.torn[unit]
-	c.mu.Unlock()
-	if dirty || torn {
+	if c.writing(unit) {
 		return true
 	}
 	for _, table := range []string{tableOpen, tableOwn} {

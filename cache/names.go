@@ -387,7 +387,26 @@ func (n *names) listNow(ctx context.Context, dir string) error {
 		}
 	}
 	d.entries, d.listed, d.cost = entries, start, time.Since(start)
+	n.trim(dir)
 	return nil
+}
+
+// trim forgets directories that were not listed lately, while more names are known than
+// are worth the memory. Callers hold mu.
+func (n *names) trim(keep string) {
+	total := 0
+	for _, d := range n.dirs {
+		total += len(d.entries)
+	}
+	for p, d := range n.dirs {
+		if total <= maxKnownNames/4 {
+			return
+		}
+		if p != keep && time.Since(d.listed) > n.c.cfg.ListTTL && time.Since(d.creating) > creatingFor {
+			total -= len(d.entries)
+			delete(n.dirs, p)
+		}
+	}
 }
 
 func (n *names) add(entries map[string]remoteEntry, prefix string, p backend.Page, at time.Time) {

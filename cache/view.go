@@ -21,6 +21,7 @@ type unitView struct {
 	visible bool                   // complete, or this node writes there
 	at      time.Time
 	cost    time.Duration
+	commits uint64 // names.commits when the look began
 }
 
 // unitMarks is what lies under .trainfs/ for one checkpoint directory.
@@ -144,7 +145,7 @@ func (n *names) look(ctx context.Context, unit string) (*unitView, error) {
 		if m == nil {
 			m = &unitMarks{}
 		}
-		v := &unitView{entries: map[string]remoteEntry{}, at: start, visible: !m.foreignOpen(n.c.node.Node) || n.c.owns(unit)}
+		v := &unitView{entries: map[string]remoteEntry{}, at: start, commits: commits, visible: !m.foreignOpen(n.c.node.Node) || n.c.owns(unit)}
 		if v.visible {
 			exact, err := n.readUnit(ctx, unit, m, v)
 			if err != nil {

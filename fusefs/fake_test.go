@@ -26,6 +26,8 @@ type fake struct {
 	mu struct {
 		sync.Mutex
 		streams map[string]*stream
+		idents  map[string]uint64 // of files that were evicted, which keep theirs
+		opens   map[string]int
 		hook    hook
 		opened  func(path string) // called when an open is done
 		below   map[string]string // other files to open for these
@@ -76,6 +78,9 @@ func (f *fake) info(path string, err error) (cache.Info, error) {
 		err = syscall.Lstat(f.abs(path), &i.Stat_t)
 	}
 	i.Ident, i.Gen = i.Ino, 1
+	if ident := f.ident(path); ident != 0 {
+		i.Ident = ident
+	}
 	if s := f.streaming(path); s != nil && err == nil {
 		i.Size, i.Mtim = int64(len(s.data)), s.mtime
 	}
@@ -106,6 +111,7 @@ func (h *fakeHandle) Released() {
 		panic("released before it was closed")
 	}
 	h.released.Add(1)
+	h.closed(h.path)
 }
 
 func (f *fake) open(path string, flags int, mode uint32) (*fakeHandle, error) {
@@ -130,17 +136,19 @@ func (f *fake) Open(ctx context.Context, path string, flags int) (*fakeHandle, e
 	if err := f.call(ctx, "open", path); err != nil {
 		return nil, err
 	}
-	s := f.streaming(path)
+	s := f.opening(path)
 	if s != nil && flags&(syscall.O_ACCMODE|syscall.O_TRUNC) != 0 {
 		select { // to write, all of it must be here
 		case <-s.ended:
 			s = nil
 		case <-ctx.Done():
+			f.closed(path)
 			return nil, ctx.Err()
 		}
 	}
 	h, err := f.open(path, flags, 0)
 	if err != nil {
+		f.closed(path)
 		return nil, err
 	}
 	h.stream = s
@@ -157,8 +165,10 @@ func (f *fake) Create(ctx context.Context, path string, flags int, mode uint32, 
 	if err := f.call(ctx, "create", path); err != nil {
 		return nil, cache.Info{}, err
 	}
+	f.opening(path)
 	h, err := f.open(path, flags|os.O_CREATE, mode)
 	if err != nil {
+		f.closed(path)
 		return nil, cache.Info{}, err
 	}
 	i, err := f.made(path, o, nil)

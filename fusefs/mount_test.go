@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 	if mnt := os.Getenv("FUSEFS_TEST_SERVE"); mnt != "" {
 		serveForTest(mnt)
 	}
+	if dir := os.Getenv("FUSEFS_TEST_READ"); dir != "" {
+		os.Exit(readForTest(dir))
+	}
 	goleak.VerifyTestMain(m)
 }
 

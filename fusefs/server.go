@@ -124,7 +124,7 @@ func (s *Server) options(cfg Config, root *cache.Info) *fs.Options {
 			AllowOther: cfg.AllowOther, Options: words,
 			// As root no helper program is needed, nor wanted: its errors say less.
 			DirectMountStrict: asRoot, DirectMountFlags: flags,
-			MaxWrite: maxIO, MaxReadAhead: maxIO, MaxBackground: maxBackground, MaxStackDepth: stackDepth,
+			DisableSplice: true, MaxWrite: maxIO, MaxReadAhead: maxIO, MaxBackground: maxBackground, MaxStackDepth: stackDepth,
 			ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC,
 			// With READDIRPLUS the kernel would have us look up every name of every
 			// listing. ls -l and its like look up what they need.

@@ -61,6 +61,55 @@ func (f *fake) streaming(path string) *stream {
 	return f.mu.streams[path]
 }
 
+// evict makes path one that is being fetched again, in another file below of the same
+// identity, unless it is open.
+func (f *fake) evict(t testing.TB, path string, data []byte) bool {
+	t.Helper()
+	info, err := f.Stat(context.Background(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := f.abs(".part-" + path)
+	write(t, part, "")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.opens[path] > 0 {
+		return false
+	}
+	if err := os.Rename(part, f.abs(path)); err != nil {
+		t.Error(err)
+	}
+	if f.mu.idents == nil {
+		f.mu.idents = map[string]uint64{}
+	}
+	f.mu.idents[path] = info.Ident
+	f.mu.streams[path] = &stream{data: data, mtime: info.Mtim, ended: make(chan struct{})}
+	return true
+}
+
+func (f *fake) ident(path string) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.idents[path]
+}
+
+// opening counts path as open, until closed.
+func (f *fake) opening(path string) *stream {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.opens == nil {
+		f.mu.opens = map[string]int{}
+	}
+	f.mu.opens[path]++
+	return f.mu.streams[path]
+}
+
+func (f *fake) closed(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.opens[path]--
+}
+
 func (h *fakeHandle) Streaming() bool { return h.stream != nil }
 
 func (h *fakeHandle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {

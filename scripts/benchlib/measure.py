@@ -30,16 +30,17 @@ class Samples:
         return [mine[r][figure] / other[r][baseline_figure or figure] for r in sorted(mine) if r in other]
 
 
-def rounds(bench, contestants, once, count, peer_count=None):
-    """Runs once(contestant, round) in interleaved rounds, and settles after each.
+def rounds(bench, contestants, once, count):
+    """Runs once(contestant, round) in interleaved rounds, and settles before each.
 
     A peer that fails or takes too long is out from then on, with the reason in problems;
     anybody else's failure ends the workload."""
     samples = Samples()
     for r in range(count):
         for c in contestants:
-            if c.name in samples.problems or (c.peer and r >= (peer_count or bench.peer_rounds)):
+            if c.name in samples.problems or (c.peer and r >= bench.peer_rounds):
                 continue
+            bench.settle()
             try:
                 figures = once(c, r)
                 samples.add(c.name, r, figures)
@@ -50,7 +51,6 @@ def rounds(bench, contestants, once, count, peer_count=None):
                 samples.problems[c.name] = str(err)
                 bench.say(f"  round {r + 1}: {c.name}: {err}")
                 c.stop()
-            bench.settle()
     return samples
 
 

@@ -47,11 +47,12 @@ class Cleanup:
 
 
 def signals_end_it():
-    """Makes SIGTERM and SIGHUP end the program as SIGINT does, through its finally clauses."""
+    """Makes SIGINT, SIGTERM and SIGHUP end the program through its finally clauses."""
 
     def stop(number, _frame):
         raise SystemExit(128 + number)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & makes it ignored
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)
 

@@ -22,6 +22,7 @@ class Sizes:
         self.tiny_writes = 1 * MIB if quick else 64 * MIB
         self.small_files = 60 if quick else 2000
         self.memory_files = 4 if quick else 16
+        self.touch = 3 * self.files * self.file  # memory to be warm before a run: written, cached, stored
 
     def text(self):
         mib = lambda n: f"{n // MIB} MiB" if n < GIB or n % GIB else f"{n // GIB} GiB"
@@ -180,7 +181,6 @@ def warm(bench):
                 raise
             lost[c.name] = str(err)
             c.stop()
-    bench.settle()
     samples = rounds(bench, ready, lambda c, r: {"seconds": bench.read(c.path(name), MIB, 2, count * size)}, 2 * bench.rounds + 1)
     samples.problems.update(lost)
     stop(field)
@@ -223,7 +223,6 @@ def cold(bench):
     (writer,) = started(Trainfs(bench))
     bench.save(writer.path(name), count, size, MIB, 2)
     writer.drain(name, sizes_of(count, size))
-    bench.settle()
 
     def once(c, _r):
         c.start(bucket=writer.bucket)
