@@ -16,6 +16,7 @@
 //   - Every method may be called again after a failure, even if the failed call did
 //     its work: all of them are idempotent, but for the conditional forms of Put and
 //     PublishStage, which then say ErrExist; the caller compares contents.
+//     So does a Copy onto its own source with SourceETag, which then says ErrChanged.
 //   - Errors are matched with errors.Is against the sentinels of this package; a
 //     text never matters. An error that matches no sentinel is one that may heal.
 //
@@ -84,6 +85,8 @@ type PutOptions struct {
 	Attr Attr // what BeginStage was given, for PublishStage
 	// IfAbsent refuses with ErrExist if the key exists.
 	IfAbsent bool
+	// SourceETag is for Copy only. If not empty: ErrChanged unless the source still has it.
+	SourceETag string
 }
 
 // GetOptions of Get.
@@ -162,8 +165,8 @@ type Store interface {
 	Put(ctx context.Context, key string, c Content, o PutOptions) (Object, error)
 
 	// Copy makes dst have the content and Attr (unless o.Attr says otherwise) of src
-	// inside the store; the type is always that of src. ErrNotExist. IfAbsent is honoured
-	// where the store can.
+	// inside the store; the type is always that of src. ErrNotExist, ErrChanged
+	// (SourceETag), ErrExist (IfAbsent, honoured where the store can).
 	Copy(ctx context.Context, src, dst string, o PutOptions) (Object, error)
 
 	// Delete removes keys, however many. A missing key is no error. With its last key a

@@ -55,7 +55,11 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := c.localize(ctx, path, flags&unix.O_TRUNC != 0); err != nil {
+	err = c.localize(ctx, path, flags&unix.O_TRUNC != 0)
+	if err == nil {
+		err = c.takeOver(path)
+	}
+	if err != nil {
 		c.opens.release(slot)
 		return nil, err
 	}
@@ -82,6 +86,18 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 		}
 	}
 	return h, nil
+}
+
+// takeOver notes, before a fetched file can be changed, that what is in it is no longer
+// only what was fetched: after a power cut it is not taken for a damaged copy.
+func (c *Cache) takeOver(path string) error {
+	var r fileRecord
+	found, err := c.journal.get(tableFile, path, &r)
+	if err != nil || !found || r.Mine {
+		return err
+	}
+	r.Mine = true
+	return c.journal.durably(put(tableFile, path, r))
 }
 
 // openRead opens a file for reading; a large remote one before it is all here.
@@ -272,6 +288,15 @@ func (h *Handle) Fsync(ctx context.Context) error {
 		return err
 	}
 	if h.write && h.c.cfg.FsyncRemote && h.c.committer != nil {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(h.file.Fd()), &st); err != nil {
+			return err
+		}
+		if h.c.cfg.Layout.Classify(h.Path(), false).Kind == layout.Tracker {
+			if err := h.snapshotTracker(&st); err != nil {
+				return err
+			}
+		}
 		return h.c.committer.CommitFile(ctx, h.Path())
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/trainfs/trainfs/layout"
 )
 
 // fetches brings remote files into the tree, each once however many ask for it.
@@ -120,7 +122,9 @@ func (c *Cache) mayHoldRemote(dir string) bool {
 // mine is set.
 func (c *Cache) stale(ctx context.Context, path string, st *syscall.Stat_t, mine bool) (bool, error) {
 	c.fetches.mu.Lock()
-	fresh := time.Since(c.fetches.checked[path]) < c.cfg.ListTTL
+	kind := c.cfg.Layout.Classify(path, false).Kind
+	exact := kind == layout.Tracker || kind == layout.Control
+	fresh := !exact && time.Since(c.fetches.checked[path]) < c.cfg.ListTTL
 	c.fetches.mu.Unlock()
 	if fresh || c.Writing(path) {
 		return false, nil

@@ -51,7 +51,6 @@ const (
 	tableOwn     = "p/" // unit -> ownRecord: our manifest is, or may be, in the store
 	tableMoved   = "r/" // path -> movedRecord
 	tableIntent  = "i/" // old directory -> renameIntent
-	tableMeta    = "m/" // boot
 )
 
 func put(table, key string, v any) op {

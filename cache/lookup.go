@@ -365,6 +365,9 @@ func (c *Cache) makeShadow(ctx context.Context, path string, e remoteEntry) erro
 	if err := c.shadow(ctx, parent(path)); err != nil {
 		return err
 	}
+	if !e.hasAttr() && e.more == nil {
+		e.more = c.names.marker(ctx, path)
+	}
 	a := e.attr()
 	if err := c.journal.write(put(tableDir, path, dirRecord{Mode: a.Mode, Marker: e.more != nil && e.more.marker})); err != nil {
 		return err

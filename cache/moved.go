@@ -135,6 +135,46 @@ func (c *Cache) plantMoved(m *move, old, new string, remote map[string]remoteEnt
 	}
 }
 
+// freeSources fetches the renamed files whose bytes are still under a key at or below
+// path, before something else is made there: its commit would replace them.
+func (c *Cache) freeSources(ctx context.Context, path string) error {
+	c.mu.Lock()
+	var users []string
+	for p, r := range c.mu.moved {
+		if under(r.Key, path) {
+			users = append(users, p)
+		}
+	}
+	c.mu.Unlock()
+	for _, p := range users {
+		if err := c.localize(ctx, p, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isSource tells whether the object under a key is still to be copied. Callers hold mu.
+func (c *Cache) isSource(key string) bool {
+	for _, r := range c.mu.moved {
+		if under(r.Key, key) {
+			return true
+		}
+	}
+	return false
+}
+
+// LoseMoved gives up a renamed file whose bytes another node has deleted or replaced
+// before they could be copied.
+func (c *Cache) LoseMoved(path string) error {
+	c.mu.Lock()
+	ops := c.unmoved(path)
+	c.touch(path, false)
+	c.mu.Unlock()
+	c.log.Error("a file was renamed here, and deleted or replaced by another node before the rename was committed: it is gone", "path", path)
+	return c.journal.write(ops...)
+}
+
 // movedStates are the files of a unit that are only in the store, under other keys.
 func (c *Cache) movedStates(u *Unit) []FileState {
 	c.mu.Lock()
@@ -150,7 +190,7 @@ func (c *Cache) movedStates(u *Unit) []FileState {
 		}
 		out = append(out, FileState{
 			Path: p, Rel: rel, Type: layout.TypeFile, Attr: r.Attr, Remote: true,
-			ID: Identity{Size: r.Size, Mtime: r.Attr.Mtime.UnixNano()}, CopyFrom: r.Key, CopyCRC: r.CRC32C,
+			ID: Identity{Size: r.Size, Mtime: r.Attr.Mtime.UnixNano()}, CopyFrom: r.Key, CopyCRC: r.CRC32C, CopyETag: r.ETag,
 		})
 	}
 	return out

@@ -309,7 +309,10 @@ func (n *names) probe(ctx context.Context, path string) (remoteEntry, error) {
 		if err != nil {
 			return remoteEntry{}, err
 		}
-		if len(page.Objects) > 0 || (!missing && obj.Attr.Type == backend.Directory) {
+		if !missing && obj.Attr.Type == backend.Directory {
+			return entryOf(obj, time.Now()), nil
+		}
+		if len(page.Objects) > 0 {
 			return n.directory(ctx, path, page), nil
 		}
 		if missing {
@@ -328,17 +331,24 @@ func (n *names) probe(ctx context.Context, path string) (remoteEntry, error) {
 func (n *names) directory(ctx context.Context, path string, page backend.Page) remoteEntry {
 	e := dirEntryAt(time.Now())
 	if len(page.Objects) == 0 || page.Objects[0].Key != path+"/" {
+		e.more = &entryMore{} // there is none
 		return e
 	}
-	e.more = &entryMore{marker: true}
+	e.more = n.marker(ctx, path)
+	return e
+}
+
+// marker asks for the attributes of a directory, which only an object of its own has.
+func (n *names) marker(ctx context.Context, path string) *entryMore {
+	m := &entryMore{}
 	n.ask(ctx, func(ctx context.Context) error {
 		obj, err := n.c.cfg.Store.Head(ctx, path+"/")
 		if err == nil {
-			e.more.attr = obj.Attr
+			m.attr, m.marker = obj.Attr, true
 		}
 		return err
 	})
-	return e
+	return m
 }
 
 // list learns all names of a directory that is not a checkpoint.

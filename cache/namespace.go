@@ -24,7 +24,7 @@ func (c *Cache) creating(ctx context.Context, path string) error {
 		return err
 	}
 	c.names.created(parent(path))
-	return nil
+	return c.freeSources(ctx, path)
 }
 
 // made finishes the making of a directory, link or special file.
@@ -175,7 +175,13 @@ func (c *Cache) bury(path string, t tombstone) error {
 	t.Seq = c.nextSeq()
 	c.mu.Unlock()
 	ops := []op{put(tableTomb, path, t), del(tableFile, path), del(tableHint, path), del(tableMoved, path)}
-	if err := c.journal.write(ops...); err != nil {
+	// Half a checkpoint in the store and no memory of why would be for ever: its deletion
+	// must survive a power cut before it begins.
+	write := c.journal.write
+	if t.Unit {
+		write = c.journal.durably
+	}
+	if err := write(ops...); err != nil {
 		return err
 	}
 	c.mu.Lock()

@@ -16,7 +16,8 @@ import (
 // shared: a store to it costs nothing and survives the death of the process, so
 // that the next start tells whole files from torn ones exactly.
 //
-//	slot, 64 bytes:  inode | name hash | flushed at | size at flush | mtime at flush | …
+//	header, 64 bytes: magic | heartbeat | hash of the boot id | …
+//	slot, 64 bytes:   inode | name hash | flushed at | size at flush | mtime at flush | …
 //
 // A slot is taken with the hash of the name before the file is opened or made, and gets
 // the inode right after: at no moment is a file open without one or the other.
@@ -55,6 +56,7 @@ type openSlot struct {
 
 type openHeader struct {
 	magic, heartbeat atomic.Uint64
+	boot             atomic.Uint64 // hash of the boot id
 }
 
 // openEntry is what a slot said at the last death.
@@ -65,42 +67,57 @@ type openEntry struct {
 }
 
 // loadOpenTable reads what the last process left and starts an empty table.
-func loadOpenTable(path string) (*openTable, []openEntry, error) {
+//
+// rebooted tells that the machine went down since: then what the table says of open files
+// is worth nothing, for its pages were never synced. It is asked of the table and not of
+// the journal, which may be lost.
+func loadOpenTable(path, boot string) (t *openTable, left []openEntry, rebooted bool, err error) {
+	t, err = mapOpenTable(path)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	h := t.header()
+	if m := h.magic.Load(); m != 0 && m != openMagic {
+		t.close()
+		return nil, nil, false, fmt.Errorf("%s: %w", path, ErrFormat)
+	}
+	if rebooted = h.boot.Load() != nameHash(boot); !rebooted {
+		left = t.entries()
+	}
+	for i := int32(openSlots); i >= 1; i-- {
+		t.free = append(t.free, i)
+	}
+	return t, left, rebooted, nil
+}
+
+func mapOpenTable(path string) (*openTable, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := f.Truncate(openTableSize); err != nil {
 		f.Close()
-		return nil, nil, err
+		return nil, err
 	}
 	// Without the blocks behind it, a store to the mapping on a full disk is a SIGBUS.
 	if err := unix.Fallocate(int(f.Fd()), 0, 0, openTableSize); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
 		f.Close()
-		return nil, nil, fmt.Errorf("reserve %s: %w", path, err)
+		return nil, fmt.Errorf("reserve %s: %w", path, err)
 	}
 	mem, err := unix.Mmap(int(f.Fd()), 0, openTableSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		f.Close()
-		return nil, nil, fmt.Errorf("map %s: %w", path, err)
+		return nil, fmt.Errorf("map %s: %w", path, err)
 	}
-	t := &openTable{mem: mem, file: f}
-	if m := t.header().magic.Load(); m != 0 && m != openMagic {
-		t.close()
-		return nil, nil, fmt.Errorf("%s: %w", path, ErrFormat)
-	}
-	left := t.entries()
-	for i := int32(openSlots); i >= 1; i-- {
-		t.free = append(t.free, i)
-	}
-	return t, left, nil
+	return &openTable{mem: mem, file: f}, nil
 }
 
 // clear forgets the last process, once its torn units are in the journal.
-func (t *openTable) clear() {
+func (t *openTable) clear(boot string) {
 	for i := 1; i <= openSlots; i++ {
 		t.slot(int32(i)).reset()
 	}
+	t.header().boot.Store(nameHash(boot))
 	t.header().magic.Store(openMagic)
 	t.beat()
 }

@@ -36,6 +36,9 @@ func (c *Cache) Deletions() []Tombstone {
 		}
 		class := c.cfg.Layout.Classify(path, false)
 		unit := class.Unit
+		if c.isSource(path) {
+			continue // first it is copied
+		}
 		if u := c.mu.units[path]; u != nil {
 			continue // there again: its commit replaces the object
 		}

@@ -44,6 +44,7 @@ type FileState struct {
 	Unseen   bool   // never replace what the store may have (I6)
 	CopyFrom string // a key with the same bytes: the file was renamed
 	CopyCRC  uint32
+	CopyETag string
 }
 
 // Snapshot is a unit as it was at one moment.
@@ -152,7 +153,7 @@ func (c *Cache) fileState(u *Unit, p string, st *syscall.Stat_t) (*FileState, er
 	if ok, err := c.journal.get(tableHint, p, &hint); err != nil {
 		return nil, err
 	} else if ok && hint.ID == f.ID {
-		f.CopyFrom, f.CopyCRC = hint.Key, hint.CRC32C
+		f.CopyFrom, f.CopyCRC, f.CopyETag = hint.Key, hint.CRC32C, hint.ETag
 	}
 	c.mu.Lock()
 	_, f.Unseen = c.mu.unknown[p]
@@ -443,13 +444,9 @@ func (c *Cache) Uploaded(u *Unit, n int64) {
 // SetAside moves a unit whose history this node does not know, and which the store
 // has otherwise, out of the tree (I6).
 func (c *Cache) SetAside(u *Unit) (string, error) {
-	name := strings.ReplaceAll(u.Path, "/", "%2F") + time.Now().UTC().Format(".20060102T150405.000")
-	to := filepath.Join(c.dir, "lost+found", name)
-	err := c.tree.at(u.Path, func(dirfd int, last string) error {
-		return unix.Renameat2(dirfd, last, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	})
+	to, err := c.setAside(u.Path)
 	if err != nil {
-		return "", fmt.Errorf("set aside %s: %w", u.Path, err)
+		return "", err
 	}
 	c.mu.Lock()
 	c.forget(u.Path)
@@ -459,9 +456,27 @@ func (c *Cache) SetAside(u *Unit) (string, error) {
 			delete(c.mu.unknown, p)
 		}
 	}
-	c.mu.stats.lost++
 	c.notify()
 	c.mu.Unlock()
 	c.names.forget(u.Path)
 	return to, c.journal.write(del(tableSeal, u.Path))
+}
+
+// setAside moves a path from the tree to lost+found.
+func (c *Cache) setAside(path string) (string, error) {
+	name := strings.ReplaceAll(path, "/", "%2F")
+	if most := 200; len(name) > most { // a name has at most 255 bytes
+		name = name[len(name)-most:]
+	}
+	to := filepath.Join(c.dir, "lost+found", name+time.Now().UTC().Format(".20060102T150405.000000"))
+	err := c.tree.at(path, func(dirfd int, last string) error {
+		return unix.Renameat2(dirfd, last, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	})
+	if err != nil {
+		return "", fmt.Errorf("set aside %s: %w", path, err)
+	}
+	c.mu.Lock()
+	c.mu.stats.lost++
+	c.mu.Unlock()
+	return to, nil
 }

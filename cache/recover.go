@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"sort"
 	"strings"
 	"syscall"
 	"time"
@@ -29,7 +30,7 @@ type recovery struct {
 // that no seal covers. It changes nothing in the store and may itself be killed at
 // any point.
 func (c *Cache) recover(ctx context.Context) error {
-	table, left, err := loadOpenTable(filepath.Join(c.dir, "opens"))
+	table, left, rebooted, err := loadOpenTable(filepath.Join(c.dir, "opens"), c.cfg.BootID)
 	if err != nil {
 		return err
 	}
@@ -43,17 +44,13 @@ func (c *Cache) recover(ctx context.Context) error {
 			r.byName[e.name] = e
 		}
 	}
-	var boot string
-	if _, err := c.journal.get(tableMeta, "boot", &boot); err != nil {
-		return err
-	}
-	r.rebooted = boot != "" && boot != c.cfg.BootID
-	for _, step := range []func() error{r.keepFetches, r.loadRecords, r.scan, r.judge, r.loadMoved, r.voidTombstones, r.loadTrackers} {
+	r.rebooted = rebooted
+	for _, step := range []func() error{r.keepFetches, r.loadRecords, r.scan, r.judge, r.loadMoved, r.voidTombstones, r.loadTrackers, r.order} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
-	ops := []op{put(tableMeta, "boot", c.cfg.BootID)}
+	var ops []op
 	for unit, t := range r.torn {
 		c.mu.torn[unit] = t
 		ops = append(ops, put(tableTorn, unit, t))
@@ -67,7 +64,7 @@ func (c *Cache) recover(ctx context.Context) error {
 	if err := c.journal.durably(ops...); err != nil {
 		return err
 	}
-	c.opens.clear()
+	c.opens.clear(c.cfg.BootID)
 	if r.dirty > 0 || len(c.mu.torn) > 0 {
 		c.log.Info("recovered", "dirty_files", r.dirty, "units", len(c.mu.units), "torn", len(c.mu.torn), "rebooted", r.rebooted)
 	}
@@ -119,6 +116,9 @@ func (r *recovery) scan() error {
 		if found && rec.clean(st) && !open {
 			return nil
 		}
+		if found && r.rebooted && r.wentBack(&rec, st) {
+			return r.dropDamaged(p)
+		}
 		u := r.unitFor(p, false)
 		if u == nil {
 			return nil
@@ -138,6 +138,27 @@ func (r *recovery) scan() error {
 		}
 		return nil
 	})
+}
+
+// wentBack tells whether a power cut has damaged a file that the store has: it is not
+// what was committed, and has not been modified since. A fetched file that nobody has
+// opened for writing cannot have been modified at all.
+func (r *recovery) wentBack(rec *fileRecord, st *syscall.Stat_t) bool {
+	if rec.ID == (Identity{}) {
+		return false
+	}
+	return !rec.Mine || st.Mtim.Nano() <= rec.ID.Mtime && rec.ID != identityOf(st)
+}
+
+// dropDamaged sets such a file aside: the store's copy is the good one.
+func (r *recovery) dropDamaged(p string) error {
+	to, err := r.setAside(p)
+	if err != nil {
+		return err
+	}
+	r.unaccount(p)
+	r.log.Warn("the power cut has damaged the local copy of a committed file: set aside, the store has it", "path", p, "to", to)
+	return nil
 }
 
 func (r *recovery) scanDir(p string, st *syscall.Stat_t, class layout.Class) error {
@@ -208,6 +229,30 @@ func (r *recovery) judge() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// order numbers the recovered checkpoints in the order in which they were last written:
+// what was closed but not sealed has lost its place, and what was sealed after it must
+// not overtake it (P4). The numbers are lower than any that is in the journal, so
+// trackers wait for all of them.
+func (r *recovery) order() error {
+	var list []*Unit
+	for _, u := range r.mu.units {
+		if u.Class.Kind == layout.Checkpoint && u.state != StateTorn {
+			list = append(list, u)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if !list[i].touched.Equal(list[j].touched) {
+			return list[i].touched.Before(list[j].touched)
+		}
+		return list[i].Path < list[j].Path
+	})
+	for i, u := range list {
+		u.seq = uint64(i + 1)
+	}
+	r.mu.seq = max(r.mu.seq, uint64(len(list)))
 	return nil
 }
 

@@ -348,7 +348,10 @@ func (c *Cache) Blockers(u *Unit, seq uint64, named []string) []string {
 		if o == u || o.gone || o.Class.Kind != layout.Checkpoint {
 			continue
 		}
-		earlier := o.seq != 0 && o.seq < seq && o.state != StateTorn
+		if o.state == StateTorn {
+			continue // it will not come
+		}
+		earlier := o.seq != 0 && o.seq < seq
 		switch u.Class.Kind {
 		case layout.Checkpoint:
 			if earlier && o.Class.Trial == u.Class.Trial {
@@ -361,6 +364,18 @@ func (c *Cache) Blockers(u *Unit, seq uint64, named []string) []string {
 		}
 	}
 	sort.Strings(out)
+	return out
+}
+
+// Torn are the torn checkpoints that a tracker names.
+func (c *Cache) Torn(tracker *Unit, named []string) (out []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.mu.units {
+		if o.state == StateTorn && o.Class.Kind == layout.Checkpoint && under(o.Path, parent(tracker.Path)) && contains(named, base(o.Path)) {
+			out = append(out, o.Path)
+		}
+	}
 	return out
 }
 

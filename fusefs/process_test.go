@@ -218,6 +218,14 @@ os.stat(sys.argv[1] + "/elsewhere")
 	_ = cmd.Wait()
 }
 
+func TestProgramsThatAreStartedDoNotHoldTheMount(t *testing.T) {
+	testMount(t, &fake{})
+	out, err := exec.Command("ls", "-l", "/proc/self/fd").CombinedOutput()
+	if err != nil || strings.Contains(string(out), "/dev/fuse") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestStaleMountIsToldApart(t *testing.T) {
 	needRoot(t)
 	mnt := t.TempDir()

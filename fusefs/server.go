@@ -94,6 +94,9 @@ func mount(v vfs, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mount %s: %w", cfg.MountPoint, explain(err, cfg))
 	}
+	if err := closeDeviceOnExec(); err != nil {
+		s.log.Warn("a program started by this process may keep the mount from failing when it should", "err", err)
+	}
 	s.passthrough.decide(s, cfg)
 
 	go func() {
@@ -124,15 +127,18 @@ func (s *Server) options(cfg Config, root *cache.Info) *fs.Options {
 			AllowOther: cfg.AllowOther, Options: words,
 			// As root no helper program is needed, nor wanted: its errors say less.
 			DirectMountStrict: asRoot, DirectMountFlags: flags,
-			DisableSplice: true, MaxWrite: maxIO, MaxReadAhead: maxIO, MaxBackground: maxBackground, MaxStackDepth: stackDepth,
+			MaxWrite: maxIO, MaxReadAhead: maxIO, MaxBackground: maxBackground, MaxStackDepth: stackDepth,
 			ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC,
 			// With READDIRPLUS the kernel would have us look up every name of every
 			// listing. ls -l and its like look up what they need.
 			DisableReadDirPlus:   true,
 			IgnoreSecurityLabels: true,
-			PanicHandler:         s.panicked,
-			Debug:                cfg.Debug,
-			Logger:               slog.NewLogLogger(s.log.Handler(), slog.LevelInfo),
+			// A pipe is too small for maxIO and its header: go-fuse would try, log that, and
+			// copy. Nor is copying slower for what fits.
+			DisableSplice: true,
+			PanicHandler:  s.panicked,
+			Debug:         cfg.Debug,
+			Logger:        slog.NewLogLogger(s.log.Handler(), slog.LevelInfo),
 		},
 	}
 	if !cfg.Passthrough {

@@ -31,10 +31,9 @@ func TestModeOfAFileNeverReachesAProgram(t *testing.T) {
 	bothWays(t, func(t *testing.T, mode func(*Config)) {
 		f, log := &fake{}, &logBuffer{}
 		mnt, s := testMount(t, f, mode, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
-		names := make([]string, stressFiles)
-		for i := range names {
-			names[i] = fmt.Sprint("f", i)
-			f.fetch(t, names[i], content(names[i], stressSize)).arrived = slowly
+		names, contents := stressContents()
+		for _, name := range names {
+			f.fetch(t, name, contents[name]).arrived = slowly
 		}
 		readers := startReaders(t, mnt)
 		through, cached := 0, 0
@@ -42,12 +41,17 @@ func TestModeOfAFileNeverReachesAProgram(t *testing.T) {
 			name := names[rand.IntN(len(names))]
 			if f.streaming(name) != nil {
 				f.arrive(t, name)
-			} else if f.evict(t, name, content(name, stressSize)) {
+			} else if f.evict(t, name, contents[name]) {
 				f.streaming(name).arrived = slowly
 			}
 			time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
 			n, m := s.handles.open()
 			through, cached = through+n, cached+m
+		}
+		for _, name := range names { // writers wait for it
+			if f.streaming(name) != nil {
+				f.arrive(t, name)
+			}
 		}
 		readers.stop(t)
 		t.Logf("%d opens, %d handles seen by passthrough and %d cached", f.handles.Load(), through, cached)
@@ -55,9 +59,6 @@ func TestModeOfAFileNeverReachesAProgram(t *testing.T) {
 			t.Error("not both kinds of opens were seen")
 		}
 		for _, name := range names {
-			if f.streaming(name) != nil {
-				f.arrive(t, name)
-			}
 			if on, _ := s.Passthrough(); opensWith(t, s, filepath.Join(mnt, name)) != on {
 				t.Error("not by passthrough in the end")
 			}
@@ -66,6 +67,15 @@ func TestModeOfAFileNeverReachesAProgram(t *testing.T) {
 			t.Errorf("log:\n%s", log)
 		}
 	})
+}
+
+func stressContents() (names []string, contents map[string][]byte) {
+	contents = map[string][]byte{}
+	for i := range stressFiles {
+		name := fmt.Sprint("f", i)
+		names, contents[name] = append(names, name), content(name, stressSize)
+	}
+	return names, contents
 }
 
 func stressTime() time.Duration {
@@ -126,6 +136,7 @@ func readForTest(dir string) int {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		close(stop)
 	}()
+	names, contents := stressContents()
 	var group sync.WaitGroup
 	errs := make(chan error, 2)
 	for range 2 {
@@ -136,8 +147,8 @@ func readForTest(dir string) int {
 					return
 				default:
 				}
-				name := fmt.Sprint("f", rand.IntN(stressFiles))
-				if err := useForTest(filepath.Join(dir, name), content(name, stressSize)); err != nil {
+				name := names[rand.IntN(len(names))]
+				if err := useForTest(filepath.Join(dir, name), contents[name]); err != nil {
 					errs <- fmt.Errorf("%s: %w", name, err)
 					return
 				}

@@ -52,79 +52,132 @@ var runs = map[string]trainingRun{
 var memberBytes = map[string]int{"a.pt": 3 * mib, "b.pt": 3 * mib, "meta.json": 10}
 
 // TestTrackerNeverShowsBeforeTheCheckpointsThatItNames saves faster than the store takes
-// it, keeps the last three, and looks at the bucket as a resume would.
+// it, and looks at the bucket as a resume would: at any moment.
 func TestTrackerNeverShowsBeforeTheCheckpointsThatItNames(t *testing.T) {
-	eachStore(t, func(t *testing.T, s *store) {
-		for name, r := range runs {
-			t.Run(name, func(t *testing.T) { r.test(t, s, name) })
+	eachRun(t, func(t *testing.T, s *store, r trainingRun) {
+		m := s.mount(t)
+		seen := r.watch(t, s)
+		var saved []string
+		pace := time.NewTicker(30 * time.Millisecond)
+		defer pace.Stop()
+		// However fast the checkpoints come, the tracker goes forward.
+		for i := 1; i < 12 || seen.values() < 3 && i < 59; i++ {
+			<-pace.C
+			saved = append(saved, r.save(t, m, i))
+			write(t, m.path("run", r.tracker), r.names(saved)) // in place, as all do
 		}
+		if seen.values() < 3 {
+			t.Error("while checkpoints were coming, the tracker in the bucket stood still")
+		}
+		m.wait()
+		r.wantAllThere(t, s, m, saved)
 	})
 }
 
-func (r trainingRun) test(t *testing.T, s *store, dir string) {
-	m := s.mount(t)
-	var mu sync.Mutex
-	var values []string // of the tracker, as the bucket showed them
-	stop := watch(20*time.Millisecond, func() {
-		content, ok := s.get(path.Join(dir, r.tracker))
-		if !ok {
-			return
+// TestDeletedCheckpointsGoAfterTheTrackersThatNameThem is num_to_keep: the tracker is
+// rewritten first, then the old directory is removed.
+func TestDeletedCheckpointsGoAfterTheTrackersThatNameThem(t *testing.T) {
+	eachRun(t, func(t *testing.T, s *store, r trainingRun) {
+		m := s.mount(t)
+		r.watch(t, s)
+		var kept []string
+		for i := range 15 {
+			kept = append(kept, r.save(t, m, i))
+			old := kept[:max(0, len(kept)-3)]
+			kept = kept[len(old):]
+			write(t, m.path("run", r.tracker), r.names(kept))
+			for _, o := range old {
+				must(t, os.RemoveAll(m.path("run", o)))
+			}
 		}
-		bad := r.incomplete(t, s, dir, content)
-		if again, _ := s.get(path.Join(dir, r.tracker)); again != content {
-			return // while we looked, it went on: what it named may be deleted by now
-		}
-		if len(bad) > 0 {
-			t.Errorf("tracker %q names what is not whole: %q", content, bad)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if len(values) == 0 || values[len(values)-1] != content {
-			values = append(values, content)
-		}
+		m.wait()
+		r.wantAllThere(t, s, m, kept)
 	})
-	defer stop()
+}
 
-	advanced := func(n int) bool { mu.Lock(); defer mu.Unlock(); return len(values) >= n }
-	var kept []string
-	pace := time.NewTicker(30 * time.Millisecond)
-	defer pace.Stop()
-	start := time.Now()
-	i := 1
-	for ; i < 12 || !advanced(3) && i < 59; i++ {
-		<-pace.C
-		next := r.dirName(i)
-		for member, bytes := range memberBytes {
-			write(t, path.Join(mkdir(t, m.path(dir, next)), member), noise(bytes, uint64(i)))
-		}
-		kept = append(kept, next)
-		old := kept[:max(0, len(kept)-3)]
-		kept = kept[len(old):]
-		write(t, m.path(dir, r.tracker), r.names(kept)) // in place, and before the deletion
-		for _, o := range old {
-			must(t, os.RemoveAll(m.path(dir, o)))
+func eachRun(t *testing.T, test func(t *testing.T, s *store, r trainingRun)) {
+	t.Parallel()
+	for name, open := range map[string]func(*testing.T) *store{"file": fileStore, "s3": s3Store} {
+		for framework, r := range runs {
+			t.Run(name+" "+framework, func(t *testing.T) {
+				t.Parallel()
+				test(t, open(t), r)
+			})
 		}
 	}
-	if !advanced(3) {
-		t.Errorf("in %s of saving, the tracker in the bucket never advanced", time.Since(start))
+}
+
+// save writes a checkpoint.
+func (r trainingRun) save(t *testing.T, m *mount, i int) (dir string) {
+	t.Helper()
+	dir = r.dirName(i)
+	mkdir(t, m.path("run", dir))
+	for member, bytes := range memberBytes {
+		write(t, m.path("run", dir, member), noise(bytes, uint64(i)))
 	}
-	m.wait()
-	content, _ := s.get(path.Join(dir, r.tracker))
+	return dir
+}
+
+// wantAllThere looks at the end of a run.
+func (r trainingRun) wantAllThere(t *testing.T, s *store, m *mount, kept []string) {
+	t.Helper()
+	content, _ := s.get("run/" + r.tracker)
 	want(t, "the tracker at the end", content, r.names(kept))
-	s.wantSame(m.path(dir), dir+"/")
+	s.wantSame(m.path("run"), "run/")
 	s.wantNoOpenMarkers()
 }
 
+// sightings are the contents of a tracker that the bucket has shown.
+type sightings struct {
+	mu   sync.Mutex
+	last string
+	n    int
+}
+
+func (s *sightings) add(content string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if content != s.last {
+		s.last, s.n = content, s.n+1
+	}
+}
+
+func (s *sightings) values() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n
+}
+
+// watch looks at the bucket until the test ends: whatever the tracker names is whole.
+func (r trainingRun) watch(t *testing.T, s *store) *sightings {
+	seen := &sightings{}
+	t.Cleanup(watch(20*time.Millisecond, func() {
+		content, ok := s.get("run/" + r.tracker)
+		if !ok {
+			return
+		}
+		bad := r.incomplete(t, s, content)
+		if again, _ := s.get("run/" + r.tracker); again != content {
+			return // while we looked, it went on: what it named may be deleted by now
+		}
+		if len(bad) > 0 {
+			t.Errorf("the tracker says %.40q…, and is to name nothing that is not whole: %q", content, bad)
+		}
+		seen.add(content)
+	}))
+	return seen
+}
+
 // incomplete names what a tracker names and the bucket has not whole.
-func (r trainingRun) incomplete(t *testing.T, s *store, dir, tracker string) (bad []string) {
+func (r trainingRun) incomplete(t *testing.T, s *store, tracker string) (bad []string) {
 	for _, name := range r.named(tracker) {
-		objects, err := s.list(path.Join(dir, name) + "/")
+		objects, err := s.list(path.Join("run", name) + "/")
 		if err != nil {
 			t.Error(err)
 			return nil
 		}
 		for member, bytes := range memberBytes {
-			if key := path.Join(dir, name, member); objects[key].Size != int64(bytes) {
+			if key := path.Join("run", name, member); objects[key].Size != int64(bytes) {
 				bad = append(bad, key)
 			}
 		}

@@ -45,7 +45,6 @@ func (u *Uploader) deleteFailed(key string, err error) {
 // marker hides it first, the objects go, and the marker goes last. A crash anywhere
 // leaves it hidden, and the tombstone does it again.
 func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
-	u.knownComplete.Delete(unit)
 	own := layout.OpenKey(unit, u.c.Node())
 	unlock, err := u.paths.lock(ctx, own)
 	if err != nil {

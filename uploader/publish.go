@@ -96,11 +96,9 @@ func (u *Uploader) show(ctx context.Context, p *plan) (obj backend.Object, err e
 	case keep:
 		return backend.Object{ETag: p.ETag}, nil
 	case onCopy:
-		if obj, err = u.store.Copy(ctx, p.from, p.Path, backend.PutOptions{Attr: p.Attr}); errors.Is(err, backend.ErrNotExist) && p.job != nil {
-			// What it was to be copied from is gone: it has to be sent after all.
-			if err = p.job.upload(ctx, p.Attr, nil); err == nil {
-				obj, err = p.job.publish(ctx, p.Attr, p.Unseen)
-			}
+		obj, err = u.store.Copy(ctx, p.from, p.Path, backend.PutOptions{Attr: p.Attr, SourceETag: p.etag})
+		if errors.Is(err, backend.ErrNotExist) || errors.Is(err, backend.ErrChanged) {
+			obj, err = u.sendInstead(ctx, p)
 		}
 	case onPut:
 		obj, err = u.putIdempotent(ctx, p)
@@ -119,6 +117,18 @@ func (u *Uploader) show(ctx context.Context, p *plan) (obj backend.Object, err e
 			p.Path, obj.Size, obj.CRC32C, size, p.crc, backend.ErrChecksum)
 	}
 	return obj, nil
+}
+
+// sendInstead sends a file after all: what it was to be copied from is gone, or is
+// another one now.
+func (u *Uploader) sendInstead(ctx context.Context, p *plan) (backend.Object, error) {
+	if p.Remote {
+		return backend.Object{}, errors.Join(cache.ErrReopened, u.c.LoseMoved(p.Path))
+	}
+	if err := p.job.upload(ctx, p.Attr, nil); err != nil {
+		return backend.Object{}, err
+	}
+	return p.job.publish(ctx, p.Attr, p.Unseen)
 }
 
 // putIdempotent puts a small file; a conditional one that finds its own earlier

@@ -35,7 +35,7 @@ func (c *counter) atMost(most int, what string) {
 	c.last = now
 }
 
-func patient(c *cache.Config) { c.ListTTL = time.Minute }
+func patient(c *cache.Config) { c.ListTTL = time.Hour }
 
 func TestRequestsOfNames(t *testing.T) {
 	s := newFaulty()
@@ -74,9 +74,9 @@ func TestRequestsOfNames(t *testing.T) {
 	count.atMost(files+3, fmt.Sprintf("opening a checkpoint of %d files", files))
 }
 
-// A directory of 100,000 entries is listed in pages, and what is known of it is small.
+// A large directory is listed in pages, and what is known of it is small.
 func TestLargeDirectory(t *testing.T) {
-	const n = 100_000
+	const n = 20_000
 	s := newFaulty()
 	for i := range n {
 		if _, err := s.Put(ctx, fmt.Sprintf("big/file-%06d.txt", i), contentOf(nil), backend.PutOptions{}); err != nil {
@@ -94,14 +94,14 @@ func TestLargeDirectory(t *testing.T) {
 	if err != nil || len(list) != n {
 		t.Fatalf("%d entries, %v", len(list), err)
 	}
-	count.atMost(n/1000+2, "a listing of 100,000")
+	count.atMost(n/1000+2, "a listing")
 	list = nil
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if perName := int64(after.HeapAlloc-before.HeapAlloc) / n; perName > 250 {
 		t.Errorf("%d bytes of memory for each name", perName)
 	}
-	if _, err := b.Lookup(ctx, "big/file-050000.txt"); err != nil {
+	if _, err := b.Lookup(ctx, "big/file-010000.txt"); err != nil {
 		t.Error(err)
 	}
 	count.atMost(1, "attributes of a listed file")

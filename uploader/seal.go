@@ -28,6 +28,7 @@ type plan struct {
 	how  how
 	crc  uint32
 	from string // for onCopy
+	etag string // that from must have
 	job  *job
 	body []byte // for onPut: kept from before publish, so that nothing can change it
 }
@@ -74,7 +75,7 @@ func (u *Uploader) sealFile(ctx context.Context, p *plan) error {
 		p.how, p.crc = keep, p.CRC32C
 		return nil
 	case p.Remote:
-		p.how, p.from, p.crc = onCopy, p.CopyFrom, p.CopyCRC
+		p.how, p.from, p.etag, p.crc = onCopy, p.CopyFrom, p.CopyETag, p.CopyCRC
 		return nil
 	case p.Type == layout.TypeSymlink:
 		p.how, p.body = onPut, []byte(p.Target)
@@ -90,9 +91,9 @@ func (u *Uploader) sealFile(ctx context.Context, p *plan) error {
 	case p.ID.Size <= smallFile && !p.job.isStaged():
 		p.how = onPut
 	case p.CopyFrom != "" && p.CopyCRC == p.crc:
-		p.how, p.from = onCopy, p.CopyFrom
+		p.how, p.from, p.etag = onCopy, p.CopyFrom, p.CopyETag
 	case p.Known && p.ETag != "" && p.CRC32C == p.crc && u.stillThere(ctx, p):
-		p.how, p.from = onCopy, p.Path // the same bytes again: attributes alone
+		p.how, p.from, p.etag = onCopy, p.Path, p.ETag // the same bytes again: attributes alone
 	default:
 		p.how = onStage
 	}

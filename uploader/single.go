@@ -82,9 +82,9 @@ func (u *Uploader) sealPlain(ctx context.Context, p *plan) error {
 	p.crc = p.job.crc
 	switch {
 	case p.CopyFrom != "" && p.CopyCRC == p.crc && p.ID.Size > smallFile:
-		p.how, p.from = onCopy, p.CopyFrom
+		p.how, p.from, p.etag = onCopy, p.CopyFrom, p.CopyETag
 	case p.ID.Size > smallFile && p.Known && p.ETag != "" && p.CRC32C == p.crc && u.stillThere(ctx, p):
-		p.how, p.from = onCopy, p.Path
+		p.how, p.from, p.etag = onCopy, p.Path, p.ETag
 	case p.ID.Size <= p.job.part:
 		p.how = onPut
 	default:

@@ -2,6 +2,7 @@ package uploader
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/trainfs/trainfs/backend"
@@ -23,11 +24,14 @@ func (u *Uploader) commitTracker(ctx context.Context, unit *cache.Unit) error {
 	var first []string
 	for i := len(versions) - 1; i >= 0; i-- {
 		v := versions[i]
+		if first = u.c.Blockers(unit, v.Seq, v.Named); len(first) > 0 {
+			continue // on this node: never before them
+		}
 		var err error
 		if first, err = u.missing(ctx, unit, v); err != nil {
 			return err
 		}
-		if len(first) > 0 && time.Since(v.Attr().Mtime) < u.cfg.Hold {
+		if len(first) > 0 && u.holds.since(unit.Path) < u.cfg.Hold {
 			continue
 		}
 		if len(first) > 0 {
@@ -38,33 +42,50 @@ func (u *Uploader) commitTracker(ctx context.Context, unit *cache.Unit) error {
 	return waitFor(first)
 }
 
-// missing names the checkpoint directories that a version has to wait for: on this
-// node, and on others that are still writing.
+// missing names the checkpoint directories that a version names and that cannot be
+// waited for for ever: other nodes are still writing there, or they are torn here.
 func (u *Uploader) missing(ctx context.Context, unit *cache.Unit, v cache.TrackerVersion) ([]string, error) {
-	if first := u.c.Blockers(unit, v.Seq, v.Named); len(first) > 0 {
-		return first, nil
+	if len(v.Named) == 0 {
+		return nil, nil
 	}
-	var out []string
+	out := u.c.Torn(unit, v.Named)
 	dir := parent(unit.Path)
-	var open map[string]bool
+	open, err := u.openUnits(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range v.Named {
-		path := join(dir, name)
-		if _, ok := u.knownComplete.Load(path); ok {
-			continue
-		}
-		if open == nil {
-			var err error
-			if open, err = u.openUnits(ctx, dir); err != nil {
-				return nil, err
-			}
-		}
-		if open[path] {
+		if path := join(dir, name); open[path] {
 			out = append(out, path)
-		} else {
-			u.knownComplete.Store(path, true)
 		}
 	}
 	return out, nil
+}
+
+// holds remembers since when trackers wait for what this node cannot bring
+// about.
+type holds struct {
+	mu    sync.Mutex
+	first map[string]time.Time // by tracker
+}
+
+// since is how long a tracker has been waiting.
+func (h *holds) since(path string) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.first == nil {
+		h.first = map[string]time.Time{}
+	}
+	if _, ok := h.first[path]; !ok {
+		h.first[path] = time.Now()
+	}
+	return time.Since(h.first[path])
+}
+
+func (h *holds) done(path string) {
+	h.mu.Lock()
+	delete(h.first, path)
+	h.mu.Unlock()
 }
 
 // openUnits are the checkpoint directories below dir that another node is writing in.
@@ -115,6 +136,7 @@ func (u *Uploader) putVersion(ctx context.Context, unit *cache.Unit, v cache.Tra
 	if err := u.c.CommittedVersion(unit, v, obj.ETag, p.crc); err != nil {
 		return err
 	}
+	u.holds.done(unit.Path)
 	u.log.Info("committed", "unit", unit.Path, "names", v.Named)
 	return nil
 }

@@ -51,7 +51,7 @@ type Uploader struct {
 	rate  rate
 
 	deleting, rechecking, sweeping flag
-	knownComplete                  sync.Map // checkpoint directory -> time it was seen complete
+	holds                          holds
 }
 
 // New makes an uploader and gives the cache somebody who commits for programs that

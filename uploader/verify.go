@@ -69,6 +69,23 @@ type VerifyResult struct {
 // Bad is the number of files that are not what they should be.
 func (r VerifyResult) Bad() int { return r.Mismatch + r.Missing + r.Unreadable }
 
+func (r *VerifyResult) add(s VerifyStatus) {
+	switch s {
+	case VerifyOK:
+		r.OK++
+	case VerifyMismatch:
+		r.Mismatch++
+	case VerifyMissing:
+		r.Missing++
+	case VerifyUnreadable:
+		r.Unreadable++
+	case VerifyExtra:
+		r.Extra++
+	case VerifyUnverified:
+		r.Unverified++
+	}
+}
+
 // Files is the number of files looked at.
 func (r VerifyResult) Files() int { return r.OK + r.Bad() + r.Extra + r.Unverified }
 
@@ -157,13 +174,9 @@ type verifier struct {
 func (v *verifier) tell(f VerifiedFile) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	r := &v.mu.result
-	*map[VerifyStatus]*int{
-		VerifyOK: &r.OK, VerifyMismatch: &r.Mismatch, VerifyMissing: &r.Missing,
-		VerifyUnreadable: &r.Unreadable, VerifyExtra: &r.Extra, VerifyUnverified: &r.Unverified,
-	}[f.Status]++
+	v.mu.result.add(f.Status)
 	v.mu.told = time.Now()
-	v.report(VerifyEvent{File: &f, Result: *r})
+	v.report(VerifyEvent{File: &f, Result: v.mu.result})
 }
 
 // count adds to the bytes that were found, and that are done with.
@@ -332,7 +345,7 @@ type check struct {
 	there bool
 	obj   backend.Object // as listed
 	unit  *unitSums      // the checkpoint directory it is in, if that has manifests
-	done  int64          // bytes counted as done; under verifier.mu only while it is read
+	done  int64          // bytes counted as done; guarded by verifier.mu while it is read
 }
 
 // verifyWalk finds the files at and below one path.
@@ -340,7 +353,7 @@ type verifyWalk struct {
 	*verifier
 	path  string
 	out   chan<- *check
-	units map[string]bool // with manifests; false once visited
+	units map[string]bool // those with manifests: whether they are still to be visited
 	stack []*visit        // directories that the listing is in, each in the one before
 	found bool
 }
@@ -450,12 +463,14 @@ func (w *verifyWalk) object(ctx context.Context, obj backend.Object) error {
 	if err := w.leave(ctx, in); err != nil {
 		return err
 	}
-	c := &check{key: obj.Key, there: true, obj: obj}
-	if unit := w.unitOf(obj.Key); unit != "" && (in == 0 || w.stack[in-1].path != unit) {
-		if err := w.enter(ctx, unit); err != nil {
-			return err
+	for i, c := range obj.Key {
+		if dir := obj.Key[:i]; c == '/' && w.units[dir] {
+			if err := w.enter(ctx, dir); err != nil {
+				return err
+			}
 		}
 	}
+	c := &check{key: obj.Key, there: true, obj: obj}
 	for _, s := range w.stack { // the one that names it, else the innermost
 		if s.manifests == 0 {
 			continue
@@ -467,17 +482,6 @@ func (w *verifyWalk) object(ctx context.Context, obj backend.Object) error {
 	}
 	w.count(obj.Size, 0)
 	return w.send(ctx, c)
-}
-
-// unitOf is the innermost checkpoint directory that key is in, among those with manifests
-// below the walk's path.
-func (w *verifyWalk) unitOf(key string) string {
-	for dir := parent(key); dir != ""; dir = parent(dir) {
-		if _, ok := w.units[dir]; ok {
-			return dir
-		}
-	}
-	return ""
 }
 
 func (w *verifyWalk) send(ctx context.Context, c *check) error {
@@ -589,7 +593,9 @@ type expectation struct {
 
 func (e *expectation) String() string { return contentText(e.size, e.crc) }
 
-func contentText(size int64, crc uint32) string { return fmt.Sprintf("%d bytes, crc32c %08x", size, crc) }
+func contentText(size int64, crc uint32) string {
+	return fmt.Sprintf("%d bytes, crc32c %08x", size, crc)
+}
 
 func (s saidFile) expectation() expectation {
 	e := expectation{against: "manifest of node " + s.node, size: s.Size, crc: s.CRC32C, known: true, typed: true}
@@ -692,7 +698,9 @@ func (v *verifier) unreadable(ctx context.Context, f VerifiedFile, err error) (V
 	case errors.Is(err, backend.ErrChanged), errors.Is(err, backend.ErrNotExist):
 		return f, backend.ErrChanged
 	}
-	if _, lerr := v.u.store.List(ctx, backend.ListOptions{Limit: 1}); lerr != nil {
+	once, cancel := context.WithTimeout(ctx, verifyStall)
+	defer cancel()
+	if _, lerr := v.u.store.List(once, backend.ListOptions{Limit: 1}); lerr != nil {
 		return f, err
 	}
 	f.Status, f.Reason = VerifyUnreadable, err.Error()

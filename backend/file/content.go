@@ -2,6 +2,7 @@ package file
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -51,6 +52,9 @@ func write(ctx context.Context, f *os.File, off int64, c backend.Content) error 
 	return nil
 }
 
+// errTorn says that the file was not the same from the beginning of a copy to its end.
+var errTorn = errors.New("changed while it was copied")
+
 // duplicate copies the file that body is open on. io.CopyN leaves it to the kernel, or to
 // the file server, where they can.
 func duplicate(ctx context.Context, to *os.File, body source, from backend.Object) error {
@@ -69,7 +73,7 @@ func duplicate(ctx context.Context, to *os.File, body source, from backend.Objec
 	}
 	now, _, err := describe(src, from.Key)
 	if err == nil && now.ETag != from.ETag {
-		err = fmt.Errorf("%q was changed while it was copied", from.Key)
+		err = fmt.Errorf("%q: %w", from.Key, errTorn)
 	}
 	return err
 }

@@ -14,6 +14,10 @@
 // that marker is deleted, since removing what may be someone's own is worse than leaving
 // an empty directory behind. A marker shows in List only while nothing else is in it.
 //
+// What trainfs makes without being told a mode (implied directories, all of .trainfs/,
+// objects put with no Attr) is open to those to whom the root is open: it gets the root's
+// permission bits and group as they were at Open. A umask narrows that further.
+//
 // No key and nothing found in the directory leads out of it: all paths are resolved
 // below the root's descriptor by openat2, which refuses every symlink on the way.
 //
@@ -41,6 +45,10 @@ type Store struct {
 	root *os.File
 	// chown tells that this process may give files away.
 	chown bool
+
+	// What is made without an Attr gets these, of the root.
+	dirMode, fileMode uint32
+	group             uint32
 }
 
 var _ backend.Store = (*Store)(nil)
@@ -56,7 +64,19 @@ func Open(ctx context.Context, loc backend.Location) (*Store, error) {
 		}
 		return nil, fmt.Errorf("open storage path: %w: %w", kind, err)
 	}
-	s := &Store{root: root, chown: os.Geteuid() == 0}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(root.Fd()), &st); err != nil {
+		root.Close()
+		return nil, fmt.Errorf("open storage path: %w", os.NewSyscallError("fstat", err))
+	}
+	s := &Store{
+		root:  root,
+		chown: os.Geteuid() == 0,
+		// The maker owns them, and must be able to go on, whatever let it into the root.
+		dirMode:  st.Mode&0o777 | 0o700,
+		fileMode: st.Mode&0o666 | 0o600,
+		group:    st.Gid,
+	}
 	s.sweep(ctx, staleAfter)
 	return s, nil
 }

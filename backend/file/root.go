@@ -58,7 +58,7 @@ func (s *Store) makeDir(name string) (*os.File, error) {
 		return nil, err
 	}
 	defer parent.Close()
-	switch err := unix.Mkdirat(int(parent.Fd()), path.Base(name), 0o777); {
+	switch err := unix.Mkdirat(int(parent.Fd()), path.Base(name), s.dirMode); {
 	case errors.Is(err, unix.EEXIST):
 		return openAt(parent, path.Base(name), unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	case err != nil:
@@ -68,12 +68,23 @@ func (s *Store) makeDir(name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.share(dir)
 	setImplied(dir, true)
 	if err := syncDir(parent); err != nil {
 		dir.Close()
 		return nil, err
 	}
 	return dir, nil
+}
+
+// share gives what trainfs has made by itself to the group of the root, whose permissions
+// it has. Where that is not allowed, the group has no part in it. An inherited set-group-id
+// has done it already.
+func (s *Store) share(f *os.File) {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) == nil && st.Gid != s.group {
+		unix.Fchown(int(f.Fd()), -1, int(s.group))
+	}
 }
 
 // setImplied ignores errors: they mean that the file system keeps no such attributes.

@@ -47,14 +47,18 @@ type temp struct {
 	file *os.File
 }
 
-// newTemp makes an empty file. One whose mode is not known yet gets what the umask says.
+// newTemp makes an empty file. One that gets no mode of its own is shared as the root is.
 func (s *Store) newTemp(name string, attr backend.Attr) (*temp, error) {
-	mode := uint32(0o666)
+	mode := s.fileMode
 	if attr.Mode != 0 {
 		mode = 0o600 // finish sets the real one; until then nobody else may look
 	}
 	return s.make(name, func(dir *os.File) (*os.File, error) {
-		return openAt(dir, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, mode)
+		f, err := openAt(dir, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, mode)
+		if err == nil && attr.Mode == 0 {
+			s.share(f)
+		}
+		return f, err
 	})
 }
 

@@ -44,6 +44,9 @@ func (s *Store) Copy(ctx context.Context, src, dst string, o backend.PutOptions)
 		return backend.Object{}, err
 	}
 	defer f.Close()
+	if o.SourceETag != "" && o.SourceETag != from.ETag {
+		return backend.Object{}, &backend.Error{Op: backend.OpCopy, Key: src, Kind: backend.ErrChanged}
+	}
 	attr := o.Attr
 	if attr.IsZero() {
 		attr = from.Attr
@@ -68,7 +71,11 @@ func (s *Store) Copy(ctx context.Context, src, dst string, o backend.PutOptions)
 		}
 	default:
 		obj, err = s.putFile(dst, attr, o.IfAbsent, func(to *os.File) (uint32, bool, error) {
-			return from.CRC32C, from.HasCRC32C, duplicate(ctx, to, body, from)
+			err := duplicate(ctx, to, body, from)
+			if errors.Is(err, errTorn) && o.SourceETag != "" {
+				err = &backend.Error{Op: backend.OpCopy, Key: src, Kind: backend.ErrChanged, Err: err}
+			}
+			return from.CRC32C, from.HasCRC32C, err
 		})
 	}
 	return obj, fail(backend.OpCopy, dst, err)
@@ -114,7 +121,7 @@ func (s *Store) putSymlink(key, target string, attr backend.Attr, ifAbsent bool)
 
 func (s *Store) putMarker(key string, attr backend.Attr, ifAbsent bool) (obj backend.Object, err error) {
 	err = s.inParent(key, func(parent *os.File, base string) error {
-		err := unix.Mkdirat(int(parent.Fd()), base, 0o777)
+		err := unix.Mkdirat(int(parent.Fd()), base, s.dirMode)
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return os.NewSyscallError("mkdirat", err)
 		}
@@ -126,6 +133,9 @@ func (s *Store) putMarker(key string, attr backend.Attr, ifAbsent bool) (obj bac
 		defer dir.Close()
 		if existed && ifAbsent && !isImplied(dir) {
 			return backend.ErrExist
+		}
+		if !existed {
+			s.share(dir)
 		}
 		setImplied(dir, false)
 		if attr.Mode != 0 {

@@ -95,9 +95,14 @@ func (s *Store) Put(ctx context.Context, key string, c backend.Content, o backen
 }
 
 func (s *Store) Copy(ctx context.Context, src, dst string, o backend.PutOptions) (backend.Object, error) {
-	from, err := s.lookup(ctx, backend.OpCopy, src)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from, err := s.lookupLocked(ctx, backend.OpCopy, src)
 	if err != nil {
 		return backend.Object{}, err
+	}
+	if o.SourceETag != "" && o.SourceETag != from.ETag {
+		return backend.Object{}, fail(backend.OpCopy, src, backend.ErrChanged)
 	}
 	attr := o.Attr
 	if attr.IsZero() {
@@ -107,8 +112,6 @@ func (s *Store) Copy(ctx context.Context, src, dst string, o backend.PutOptions)
 	if attr, err = backend.CheckPut(backend.OpCopy, dst, from.Size, attr); err != nil {
 		return backend.Object{}, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	return s.storeLocked(backend.OpCopy, dst, from.data, attr, o.IfAbsent)
 }
 
@@ -130,14 +133,18 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 }
 
 func (s *Store) lookup(ctx context.Context, op, key string) (object, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lookupLocked(ctx, op, key)
+}
+
+func (s *Store) lookupLocked(ctx context.Context, op, key string) (object, error) {
 	if err := ctx.Err(); err != nil {
 		return object{}, &backend.Error{Op: op, Key: key, Err: err}
 	}
 	if err := backend.CheckKey(op, key); err != nil {
 		return object{}, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	obj, ok := s.mu.objects[key]
 	if !ok {
 		return object{}, fail(op, key, backend.ErrNotExist)

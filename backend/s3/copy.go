@@ -29,6 +29,9 @@ func (s *Store) Copy(ctx context.Context, src, dst string, o backend.PutOptions)
 	if err != nil {
 		return backend.Object{}, fail(backend.OpCopy, src, err)
 	}
+	if o.SourceETag != "" && o.SourceETag != from.ETag {
+		return backend.Object{}, &backend.Error{Op: backend.OpCopy, Key: src, Kind: backend.ErrChanged}
+	}
 	a := o.Attr
 	if a.IsZero() {
 		a = from.Attr
@@ -42,24 +45,29 @@ func (s *Store) Copy(ctx context.Context, src, dst string, o backend.PutOptions)
 		return obj, fail(backend.OpCopy, dst, err)
 	}
 	if from.Size > s.copyWholeBytes {
-		obj, err := s.copyParts(ctx, from, dst, a, o.IfAbsent)
+		obj, err := s.copyParts(ctx, from, dst, a, o)
 		return obj, fail(backend.OpCopy, dst, err)
 	}
+	return s.copyWhole(ctx, from, dst, a, o)
+}
+
+// copyWhole copies in one request.
+func (s *Store) copyWhole(ctx context.Context, from backend.Object, dst string, a backend.Attr, o backend.PutOptions) (backend.Object, error) {
 	in := &s3.CopyObjectInput{
 		Bucket:            &s.bucket,
 		Key:               s.full(dst),
-		CopySource:        s.source(src),
+		CopySource:        s.source(from.Key),
 		CopySourceIfMatch: quote(from.ETag),
 		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c,
 		IfNoneMatch:       ifAbsent(o.IfAbsent),
 	}
-	if !o.Attr.IsZero() || src == dst { // S3 copies nothing onto itself without a change
+	if !o.Attr.IsZero() || from.Key == dst { // S3 copies nothing onto itself without a change
 		in.MetadataDirective = types.MetadataDirectiveReplace
 		in.Metadata = metadata(a)
 	}
 	out, err := s.client.CopyObject(ctx, in)
 	if err != nil {
-		return backend.Object{}, s.failCopy(dst, o.IfAbsent, err)
+		return backend.Object{}, s.failCopy(ctx, from, dst, o, err)
 	}
 	obj := backend.Object{Key: dst, Size: from.Size, Modified: serverTime(out.ResultMetadata), Attr: a}
 	if r := out.CopyObjectResult; r != nil {
@@ -69,13 +77,22 @@ func (s *Store) Copy(ctx context.Context, src, dst string, o backend.PutOptions)
 	return obj, nil
 }
 
-// failCopy tells the two conditions of a copy apart: without IfAbsent it was the source
-// that was not as Head had found it, and the next attempt finds it anew.
-func (s *Store) failCopy(dst string, ifAbsent bool, err error) error {
-	if kind := classify(backend.OpCopy, err); kind == backend.ErrExist && !ifAbsent {
+// failCopy tells the two conditions of a copy apart: that dst is absent, if asked for, and
+// that the source is as Head has found it. The answer does not say which it was that did
+// not hold. If the caller named no ETag, the next attempt finds the source anew.
+func (s *Store) failCopy(ctx context.Context, from backend.Object, dst string, o backend.PutOptions, err error) error {
+	if classify(backend.OpCopy, err) != backend.ErrExist {
+		return fail(backend.OpCopy, dst, err)
+	}
+	if o.IfAbsent {
+		if now, herr := s.head(ctx, from.Key); herr != nil || now.ETag == from.ETag {
+			return fail(backend.OpCopy, dst, err)
+		}
+	}
+	if o.SourceETag == "" {
 		return &backend.Error{Op: backend.OpCopy, Key: dst, Err: err}
 	}
-	return fail(backend.OpCopy, dst, err)
+	return &backend.Error{Op: backend.OpCopy, Key: from.Key, Kind: backend.ErrChanged, Err: err}
 }
 
 // source names an object in a header, where it must be escaped as in a URL.
@@ -92,7 +109,7 @@ func (s *Store) source(key string) *string {
 // server's choosing: versitygw 1.8.0 gives each part the checksum of the whole source if
 // both use the same algorithm (UploadPartCopy in its backend/posix), and then refuses
 // them. So the copy's CRC32C is not known.
-func (s *Store) copyParts(ctx context.Context, from backend.Object, dst string, a backend.Attr, absent bool) (backend.Object, error) {
+func (s *Store) copyParts(ctx context.Context, from backend.Object, dst string, a backend.Attr, o backend.PutOptions) (backend.Object, error) {
 	partBytes := max(min(copyPartBytes, s.copyWholeBytes), (from.Size+9999)/10_000)
 	st, err := s.begin(ctx, backend.Stage{Key: dst, Size: from.Size, PartSize: partBytes, Attr: a}, false)
 	if err != nil {
@@ -103,14 +120,14 @@ func (s *Store) copyParts(ctx context.Context, from backend.Object, dst string, 
 	group.SetLimit(copyParallel)
 	for n := 1; n <= len(parts); n++ {
 		group.Go(func() (err error) {
-			parts[n-1], err = s.copyPart(gctx, from, st, n)
+			parts[n-1], err = s.copyPart(gctx, from, st, n, o.SourceETag)
 			return err
 		})
 	}
 	err = group.Wait()
 	var obj backend.Object
 	if err == nil {
-		obj, err = s.complete(ctx, st, s.completion(st, parts, absent))
+		obj, err = s.complete(ctx, st, s.completion(st, parts, o.IfAbsent))
 	}
 	if err != nil {
 		// Nobody else knows of this upload: even if ctx has ended, it must not stay.
@@ -119,7 +136,7 @@ func (s *Store) copyParts(ctx context.Context, from backend.Object, dst string, 
 	return obj, err
 }
 
-func (s *Store) copyPart(ctx context.Context, from backend.Object, st backend.Stage, n int) (backend.Part, error) {
+func (s *Store) copyPart(ctx context.Context, from backend.Object, st backend.Stage, n int, sourceETag string) (backend.Part, error) {
 	off, size := st.Range(n)
 	out, err := s.client.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
 		Bucket:            &s.bucket,
@@ -130,8 +147,8 @@ func (s *Store) copyPart(ctx context.Context, from backend.Object, st backend.St
 		CopySourceIfMatch: quote(from.ETag),
 		CopySourceRange:   aws.String(fmt.Sprintf("bytes=%d-%d", off, off+size-1)),
 	})
-	if err != nil {
-		return backend.Part{}, s.failCopy(st.Key, false, err)
+	if err != nil { // of the two conditions a part has only the source's
+		return backend.Part{}, s.failCopy(ctx, from, st.Key, backend.PutOptions{SourceETag: sourceETag}, err)
 	}
 	if out.CopyPartResult == nil {
 		return backend.Part{}, fmt.Errorf("copy of part %d: empty answer", n)

@@ -93,6 +93,17 @@ var attrCases = []testCase{
 		keys, _ := list(t, s, backend.ListOptions{})
 		wantStrings(t, "keys", keys, []string{"exp/empty/"})
 	}},
+	{"a marker keeps its mode with content below, and takes another one", func(t *testing.T, s backend.Store) {
+		for _, mode := range []uint32{0o750, 0o2711} {
+			want := someAttr()
+			want.Type, want.Mode = backend.Directory, mode
+			putWith(t, s, "d/", nil, backend.PutOptions{Attr: want})
+			put(t, s, "d/a", []byte("x"))
+			got := head(t, s, "d/").Attr
+			got.Mtime = want.Mtime // a real directory's moves with what is in it
+			wantAttr(t, got, want)
+		}
+	}},
 	{"a marker may be put again and with content below", func(t *testing.T, s backend.Store) {
 		put(t, s, "d/", nil)
 		put(t, s, "d/a", []byte("x"))

@@ -63,9 +63,65 @@ var copyCases = []testCase{
 		}
 		wantContent(t, s, "c/link", []byte("over/there"))
 	}},
+	{"of the version asked for works", func(t *testing.T, s backend.Store) {
+		data, want := random(2, 5_000), someAttr()
+		src := putWith(t, s, "src", data, backend.PutOptions{Attr: want})
+		for _, dst := range []string{"dst", "src"} { // the second time for attributes alone
+			want.Mode = 0o600
+			if _, err := s.Copy(t.Context(), "src", dst, backend.PutOptions{Attr: want, SourceETag: src.ETag}); err != nil {
+				t.Fatalf("copy to %s: %v", dst, err)
+			}
+			wantContent(t, s, dst, data)
+			wantAttr(t, head(t, s, dst).Attr, want)
+		}
+	}},
+	{"of another version than asked for is ErrChanged and changes nothing", func(t *testing.T, s backend.Store) {
+		old := put(t, s, "src", []byte("old"))
+		put(t, s, "src", []byte("new"))
+		put(t, s, "dst", []byte("kept"))
+		for _, dst := range []string{"dst", "missing", "src"} {
+			_, err := s.Copy(t.Context(), "src", dst, backend.PutOptions{SourceETag: old.ETag})
+			wantErr(t, err, backend.ErrChanged)
+		}
+		wantContent(t, s, "dst", []byte("kept"))
+		wantContent(t, s, "src", []byte("new"))
+		wantAbsent(t, s, "missing")
+	}},
+	{"of a link or marker that was replaced is ErrChanged", func(t *testing.T, s backend.Store) {
+		link := backend.PutOptions{Attr: backend.Attr{Type: backend.Symlink, Mode: 0o777}}
+		old := putWith(t, s, "link", []byte("over/there"), link)
+		putWith(t, s, "link", []byte("elsewhere"), link)
+		_, err := s.Copy(t.Context(), "link", "dst", backend.PutOptions{SourceETag: old.ETag})
+		wantErr(t, err, backend.ErrChanged)
+		wantAbsent(t, s, "dst")
+
+		put(t, s, "marker/", nil)
+		_, err = s.Copy(t.Context(), "marker/", "dst/", backend.PutOptions{SourceETag: "another"})
+		wantErr(t, err, backend.ErrChanged)
+		wantAbsent(t, s, "dst/")
+		if _, err := s.Copy(t.Context(), "marker/", "dst/", backend.PutOptions{SourceETag: head(t, s, "marker/").ETag}); err != nil {
+			t.Errorf("copy of a marker: %v", err)
+		}
+	}},
+	{"with both conditions says which one does not hold", func(t *testing.T, s backend.Store) {
+		old := put(t, s, "src", []byte("old"))
+		put(t, s, "dst", []byte("kept"))
+		o := backend.PutOptions{IfAbsent: true, SourceETag: old.ETag}
+		if s.Capabilities().ConditionalPut {
+			_, err := s.Copy(t.Context(), "src", "dst", o)
+			wantErr(t, err, backend.ErrExist)
+		}
+		put(t, s, "src", []byte("new"))
+		_, err := s.Copy(t.Context(), "src", "new", o)
+		wantErr(t, err, backend.ErrChanged)
+		wantContent(t, s, "dst", []byte("kept"))
+		wantAbsent(t, s, "new")
+	}},
 	{"of a missing key is ErrNotExist", func(t *testing.T, s backend.Store) {
-		_, err := s.Copy(t.Context(), "missing", "dst", backend.PutOptions{})
-		wantErr(t, err, backend.ErrNotExist)
+		for _, tag := range []string{"", "some"} {
+			_, err := s.Copy(t.Context(), "missing", "dst", backend.PutOptions{SourceETag: tag})
+			wantErr(t, err, backend.ErrNotExist)
+		}
 		wantAbsent(t, s, "dst")
 	}},
 }

@@ -29,7 +29,9 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or option, 3 a --timeout pass
 		CommandNotFound:           nil,
 		Action:                    unknownCommand,
 		Commands: []*cli.Command{
-			mountCommand(), umountCommand(), statusCommand(), waitCommand(), commitCommand(),
+			mountCommand(), umountCommand(),
+			statusCommand(), waitCommand(), commitCommand(),
+			cacheCommand(), prefetchCommand(), evictCommand(), verifyCommand(),
 			optionsCommand(), versionCommand(),
 		},
 	}

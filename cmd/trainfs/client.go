@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/uploader"
 )
 
 // errNoDaemon tells that nobody answers for a cache directory.
@@ -53,15 +54,47 @@ func (c *controlClient) dial(ctx context.Context) (*net.UnixConn, error) {
 }
 
 // status asks for the daemon's status.
-func (c *controlClient) status(ctx context.Context) (cache.Status, error) {
-	var st cache.Status
-	body, err := c.request(ctx, http.MethodGet, "/status", nil)
+func (c *controlClient) status(ctx context.Context) (st mountStatus, err error) {
+	err = c.ask(ctx, http.MethodGet, "/status", nil, &st)
+	return st, err
+}
+
+// cache asks what is in the cache.
+func (c *controlClient) cache(ctx context.Context) (a cacheAnswer, err error) {
+	err = c.ask(ctx, http.MethodGet, "/cache", nil, &a)
+	return a, err
+}
+
+// evict drops the local copies of what lies below paths.
+func (c *controlClient) evict(ctx context.Context, paths []string) (a evictAnswer, err error) {
+	err = c.ask(ctx, http.MethodPost, "/evict", pathsRequest{paths}, &a)
+	return a, err
+}
+
+// prefetch returns once everything below paths is local.
+func (c *controlClient) prefetch(ctx context.Context, paths []string, progress func(prefetchProgress)) error {
+	return lines(ctx, c, "/prefetch", pathsRequest{paths}, func(p prefetchProgress) streamEnd {
+		progress(p)
+		return p.streamEnd
+	})
+}
+
+// verify compares the remote content of what lies below paths.
+func (c *controlClient) verify(ctx context.Context, paths []string, report func(uploader.VerifyEvent)) error {
+	return lines(ctx, c, "/verify", pathsRequest{paths}, func(p verifyProgress) streamEnd {
+		report(p.VerifyEvent)
+		return p.streamEnd
+	})
+}
+
+// ask sends a request and reads its one answer.
+func (c *controlClient) ask(ctx context.Context, method, path string, in, out any) error {
+	body, err := c.request(ctx, method, path, in)
 	if err != nil {
-		return st, err
+		return err
 	}
 	defer body.Close()
-	err = json.NewDecoder(body).Decode(&st)
-	return st, wrapf(err, "status of %s", c.cacheDir)
+	return wrapf(json.NewDecoder(body).Decode(out), "answer of the daemon of %s", c.cacheDir)
 }
 
 // commit asks to close and upload what lies below paths, and returns once that is accepted.
@@ -85,27 +118,35 @@ func (c *controlClient) shutdown(ctx context.Context, wait bool, progress func(c
 
 // stream reads the lines of progress and returns the last one.
 func (c *controlClient) stream(ctx context.Context, path string, req any, progress func(cache.Progress)) (last cache.Progress, err error) {
+	err = lines(ctx, c, path, req, func(p cache.Progress) streamEnd {
+		last = p
+		progress(p)
+		return streamEnd{p.Done, p.Error}
+	})
+	return last, err
+}
+
+// lines reads a stream to its end; each says whether a line is the last one.
+func lines[T any](ctx context.Context, c *controlClient, path string, req any, each func(T) streamEnd) error {
 	body, err := c.request(ctx, http.MethodPost, path, req)
 	if err != nil {
-		return last, err
+		return err
 	}
 	defer body.Close()
 	dec := json.NewDecoder(body)
 	for {
-		var p cache.Progress
-		switch err := dec.Decode(&p); {
+		var line T
+		switch err := dec.Decode(&line); {
 		case ctx.Err() != nil:
-			return last, ctx.Err()
+			return ctx.Err()
 		case err != nil:
-			return last, fmt.Errorf("the daemon stopped in the middle of it (its log says why): %w", err)
+			return fmt.Errorf("the daemon stopped in the middle of it (its log says why): %w", err)
 		}
-		last = p
-		progress(p)
-		switch {
-		case p.Error != "":
-			return last, errors.New(p.Error)
-		case p.Done:
-			return last, nil
+		switch end := each(line); {
+		case end.Error != "":
+			return errors.New(end.Error)
+		case end.Done:
+			return nil
 		}
 	}
 }

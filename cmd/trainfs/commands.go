@@ -10,6 +10,14 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// The groups in which help shows the commands, in its order.
+const (
+	categoryMounts  = "Mounts"
+	categoryUploads = "Uploads"
+	categoryCache   = "Cache and store"
+	categoryProgram = "This program"
+)
+
 func mountCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "mount",
@@ -23,6 +31,7 @@ helper: ln -s "$(command -v trainfs)" /sbin/mount.trainfs, then in /etc/fstab
 ` + examples("trainfs mount s3://bucket/run1 /mnt/train",
 			"trainfs mount -o settle=10s,allow_other /nfs/runs/run1 /mnt/train",
 			"trainfs mount -f -o log_level=debug s3://bucket/run1?endpoint_override=http://127.0.0.1:9000 /mnt/train"),
+		Category:     categoryMounts,
 		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "o", Usage: "`OPTIONS` as in fstab: name=value,…; may be repeated"},
@@ -68,6 +77,7 @@ With --timeout it exits 3 when the time has passed, and the mount is still there
 ` + examples("trainfs umount /mnt/train",
 			"trainfs umount --timeout 10m /mnt/train",
 			"trainfs umount --no-wait /mnt/train   # the rest goes up at the next mount"),
+		Category:     categoryMounts,
 		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "no-wait", Usage: "unmount now; what is not uploaded stays in the cache directory", DisableDefaultText: true},
@@ -97,6 +107,7 @@ func statusCommand() *cli.Command {
 one line a mount.
 
 ` + examples("trainfs status", "trainfs status --watch /mnt/train", "trainfs status --json /mnt/train | jq .bytes_left"),
+		Category:     categoryUploads,
 		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true},
@@ -108,7 +119,7 @@ one line a mount.
 			}
 			ctx, stop := interruptible(c)
 			defer stop()
-			v := statusView{path: c.Args().First(), json: c.Bool("json"), out: os.Stdout, errs: os.Stderr}
+			v := mountsView{path: c.Args().First(), json: c.Bool("json"), out: os.Stdout, errs: os.Stderr, ask: askStatus}
 			if c.Bool("watch") {
 				return v.watch(ctx)
 			}
@@ -125,6 +136,7 @@ func waitCommand() *cli.Command {
 		Description: `Exits 0 once committed, 1 if something is torn, 3 if --timeout has passed.
 
 ` + examples("trainfs wait /mnt/train/run1/checkpoint_000003", "trainfs wait --timeout 5m /mnt/train"),
+		Category:     categoryUploads,
 		OnUsageError: usageError,
 		Flags:        []cli.Flag{timeoutFlag(), quietFlag()},
 		Action: func(c *cli.Context) error {
@@ -144,6 +156,7 @@ func commitCommand() *cli.Command {
 daemon has accepted it; --wait returns once it is durable.
 
 ` + examples("trainfs commit /mnt/train/run1/checkpoint_000003", "trainfs commit --wait --timeout 5m /mnt/train"),
+		Category:     categoryUploads,
 		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "wait", Aliases: []string{"w"}, Usage: "then wait until it is durable"},
@@ -169,6 +182,7 @@ func optionsCommand() *cli.Command {
 		Name:         "options",
 		Usage:        "explain every mount option",
 		Description:  examples("trainfs options", "trainfs options --markdown > docs/options.md"),
+		Category:     categoryProgram,
 		OnUsageError: usageError,
 		Flags:        []cli.Flag{&cli.BoolFlag{Name: "markdown", Usage: "as a table for documentation", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
@@ -185,6 +199,7 @@ func versionCommand() *cli.Command {
 		Name:         "version",
 		Usage:        "print the version",
 		Description:  examples("trainfs version", "trainfs version --json"),
+		Category:     categoryProgram,
 		OnUsageError: usageError,
 		Flags:        []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {

@@ -24,6 +24,11 @@ type Config struct {
 	EntryTimeout  time.Duration
 	MountTimeout  time.Duration
 
+	CacheSizeBytes int64 // 0: no bound
+	MinFreeBytes   int64 // 0: automatic
+	FullTimeout    time.Duration
+	Prefetch       string // checkpoint, file, off
+
 	Checkpoints    []string // globs
 	Exclude        []string // globs
 	Commit         string   // async, close

@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/uploader"
 )
 
 // controlled is what the control server can ask a running mount for. Paths are relative to
 // its root, which is "".
 type controlled interface {
-	Status() cache.Status
+	Status() mountStatus
 	// Wait returns nil once everything below the paths is committed. progress is called
 	// from one goroutine at a time, about every second.
 	Wait(ctx context.Context, paths []string, progress func(cache.Progress)) error
@@ -28,18 +29,45 @@ type controlled interface {
 	// Shutdown unmounts, and says errBusy if files are open. With wait it goes on
 	// uploading until all is committed. Then, or when ctx ends, the daemon stops.
 	Shutdown(ctx context.Context, wait bool, progress func(cache.Progress)) error
+
+	Cache() cacheAnswer
+	// Prefetch returns nil once everything below the paths is local; when ctx ends, so
+	// does what is fetched for nobody else.
+	Prefetch(ctx context.Context, paths []string, progress func(prefetchProgress)) error
+	Evict(ctx context.Context, paths []string) (evictAnswer, error)
+	// Verify compares what the store has; report is called from one goroutine at a time.
+	Verify(ctx context.Context, paths []string, report func(uploader.VerifyEvent)) (uploader.VerifyResult, error)
 }
 
 // errBusy is Shutdown's answer while files of the mount are in use.
 var errBusy = errors.New("files in the mount are open, or a process has its working directory there")
 
-// The bodies of requests and of errors.
+// The bodies of requests, of lines of progress, and of errors.
 type (
 	pathsRequest struct {
 		Paths []string `json:"paths"`
 	}
 	shutdownRequest struct {
 		Wait bool `json:"wait"`
+	}
+	prefetchProgress struct {
+		Bytes int64 `json:"bytes"` // that have come
+		Total int64 `json:"total"` // that were not local at the beginning
+		streamEnd
+	}
+	verifyProgress struct {
+		uploader.VerifyEvent
+		streamEnd
+	}
+	evictAnswer struct {
+		Freed    int64    `json:"freed_bytes"`
+		Kept     []string `json:"kept,omitempty"` // "unit: why"
+		MoreKept int      `json:"more_kept,omitempty"`
+	}
+	// streamEnd says on the last line of a stream how it ended.
+	streamEnd struct {
+		Done  bool   `json:"done"`
+		Error string `json:"error,omitempty"`
 	}
 	errorAnswer struct {
 		Error string `json:"error"`
@@ -115,10 +143,14 @@ func (s *controlServer) Close(cacheDir string) error {
 
 func (s *controlServer) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+controlPrefix+"/status", s.status)
+	mux.HandleFunc("GET "+controlPrefix+"/status", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.target.Status()) })
+	mux.HandleFunc("GET "+controlPrefix+"/cache", func(w http.ResponseWriter, _ *http.Request) { s.answer(w, s.target.Cache()) })
 	mux.HandleFunc("POST "+controlPrefix+"/commit", s.commit)
 	mux.HandleFunc("POST "+controlPrefix+"/wait", s.wait)
 	mux.HandleFunc("POST "+controlPrefix+"/shutdown", s.shutdown)
+	mux.HandleFunc("POST "+controlPrefix+"/prefetch", s.prefetch)
+	mux.HandleFunc("POST "+controlPrefix+"/evict", s.evict)
+	mux.HandleFunc("POST "+controlPrefix+"/verify", s.verify)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answerError(w, http.StatusNotFound, fmt.Errorf(
 			"this daemon (trainfs %s) does not know the request %s %q; it speaks %s: use a trainfs command of the same version",
@@ -127,9 +159,9 @@ func (s *controlServer) routes() http.Handler {
 	return mux
 }
 
-func (s *controlServer) status(w http.ResponseWriter, _ *http.Request) {
+func (s *controlServer) answer(w http.ResponseWriter, a any) {
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(s.target.Status()); err != nil {
+	if err := json.NewEncoder(w).Encode(a); err != nil {
 		s.log.Debug("control client went away", "err", err)
 	}
 }
@@ -144,8 +176,47 @@ func (s *controlServer) commit(w http.ResponseWriter, r *http.Request) {
 		answerError(w, http.StatusInternalServerError, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	io.WriteString(w, "{}\n")
+	s.answer(w, struct{}{})
+}
+
+func (s *controlServer) evict(w http.ResponseWriter, r *http.Request) {
+	paths, err := readPaths(w, r)
+	if err != nil {
+		answerError(w, http.StatusBadRequest, err)
+		return
+	}
+	a, err := s.target.Evict(r.Context(), paths)
+	if err != nil {
+		answerError(w, http.StatusInternalServerError, err)
+		return
+	}
+	s.answer(w, a)
+}
+
+func (s *controlServer) prefetch(w http.ResponseWriter, r *http.Request) {
+	paths, err := readPaths(w, r)
+	if err != nil {
+		answerError(w, http.StatusBadRequest, err)
+		return
+	}
+	out := newLineStream(w, r)
+	defer out.cancel()
+	var last prefetchProgress
+	err = s.target.Prefetch(out.ctx, paths, func(p prefetchProgress) { last = p; out.send(p) })
+	last.streamEnd = endOf(err)
+	out.send(last)
+}
+
+func (s *controlServer) verify(w http.ResponseWriter, r *http.Request) {
+	paths, err := readPaths(w, r)
+	if err != nil {
+		answerError(w, http.StatusBadRequest, err)
+		return
+	}
+	out := newLineStream(w, r)
+	defer out.cancel()
+	result, err := s.target.Verify(out.ctx, paths, func(e uploader.VerifyEvent) { out.send(verifyProgress{VerifyEvent: e}) })
+	out.send(verifyProgress{uploader.VerifyEvent{Result: result}, endOf(err)})
 }
 
 func (s *controlServer) wait(w http.ResponseWriter, r *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/uploader"
 )
 
 func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -23,6 +24,11 @@ type fakeEngine struct {
 	commits [][]string
 	running bool
 	calls   []string
+
+	cache    cache.CacheReport
+	evicted  [][]string
+	kept     []string
+	verified []uploader.VerifiedFile
 }
 
 func newFakeEngine() *fakeEngine { return &fakeEngine{committed: make(chan struct{})} }
@@ -72,6 +78,36 @@ func (e *fakeEngine) Commit(_ context.Context, paths []string) error {
 	defer e.mu.Unlock()
 	e.commits = append(e.commits, paths)
 	return e.commitErr
+}
+
+func (e *fakeEngine) CacheReport() cache.CacheReport { return e.cache }
+
+func (e *fakeEngine) Evict(_ context.Context, paths []string) (int64, []string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.evicted = append(e.evicted, paths)
+	return 7, e.kept, nil
+}
+
+// Prefetch ends when the uploads do.
+func (e *fakeEngine) Prefetch(ctx context.Context, paths []string, progress func(prefetchProgress)) error {
+	progress(prefetchProgress{Bytes: 1, Total: 9})
+	select {
+	case <-e.committed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *fakeEngine) Verify(_ context.Context, paths []string, report func(uploader.VerifyEvent)) (r uploader.VerifyResult, err error) {
+	for _, f := range e.verified {
+		if r.OK++; f.Status == uploader.VerifyMismatch {
+			r.OK, r.Mismatch = r.OK-1, r.Mismatch+1
+		}
+		report(uploader.VerifyEvent{File: &f, Result: r})
+	}
+	return r, nil
 }
 
 // fakeFS is a mount that is gone once unmounted, or once abort is called.

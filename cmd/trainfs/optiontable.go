@@ -3,6 +3,7 @@ package main
 // The groups in which options are shown.
 const (
 	groupMount  = "Mount"
+	groupCache  = "Cache"
 	groupCommit = "Checkpoints and uploads"
 	groupNames  = "Remote names"
 	groupStore  = "Storage"
@@ -33,6 +34,19 @@ var optionTable = []option{
 	{name: "mount_timeout", kind: kindDuration, group: groupMount, def: "1m", min: "1s", max: "1h",
 		help:  "how long mount waits for the file system to answer before it gives up",
 		field: func(c *Config) any { return &c.MountTimeout }},
+
+	{name: "cache_size", kind: kindSize, group: groupCache, def: "0", shown: "no bound", min: "0", max: "1024T",
+		help:  "bound on the disk space of the cache: over it, what is committed and not in use goes, whole checkpoints, least recently used first; 0: no bound but min_free",
+		field: func(c *Config) any { return &c.CacheSizeBytes }},
+	{name: "min_free", kind: kindSize, group: groupCache, def: "0", shown: "automatic", min: "0", max: "1024T",
+		help:  "space to leave free on the cache's disk, by the same means; 0: automatic, 1 GiB but at most a twentieth of the disk",
+		field: func(c *Config) any { return &c.MinFreeBytes }},
+	{name: "full_timeout", kind: kindDuration, group: groupCache, def: "1m", min: "0", max: "24h",
+		help:  "how long writers wait for uploads while the cache is full and nothing can go, before they get ENOSPC; readers go past a full cache",
+		field: func(c *Config) any { return &c.FullTimeout }},
+	{name: "prefetch", kind: kindEnum, group: groupCache, def: "checkpoint", values: []string{"checkpoint", "file", "off"}, bare: "checkpoint", no: "off",
+		help:  "what opening a remote file for reading fetches: checkpoint: all of it, and the other files of its checkpoint directory; file: all of it; off: what is read",
+		field: func(c *Config) any { return &c.Prefetch }},
 
 	{name: "checkpoint", kind: kindGlobs, group: groupCommit,
 		help:  "glob of directories that are checkpoints, beside those that trainfs knows; may be repeated",

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/cache"
@@ -24,11 +23,17 @@ type progressView interface {
 
 // newProgressView draws a bar if out is a terminal, and plain lines otherwise.
 func newProgressView(out *os.File) progressView {
-	// A terminal without a size, as some runners make them, has no room for a bar.
-	if size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ); err == nil && size.Row > 0 && size.Col > 0 {
+	if isTerminal(out) {
 		return newBarView(out)
 	}
 	return &lineView{out: out, now: time.Now}
+}
+
+// isTerminal tells whether a bar can be drawn. A terminal without a size, as some runners
+// make them, has no room for one.
+func isTerminal(out *os.File) bool {
+	size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ)
+	return err == nil && size.Row > 0 && size.Col > 0
 }
 
 // meter turns what is left, which may grow while files are still being written, into a
@@ -95,16 +100,7 @@ type barView struct {
 
 func newBarView(out io.Writer) *barView {
 	v := &barView{bars: mpb.New(mpb.WithOutput(out), mpb.WithWidth(80)), texts: make(chan string, 1)}
-	text := ""
-	v.bar = v.bars.AddBar(0,
-		mpb.PrependDecorators(decor.CountersKibiByte("% .1f / % .1f")),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-			select {
-			case text = <-v.texts:
-			default:
-			}
-			return text
-		})))
+	v.bar = addBytesBar(v.bars, v.texts)
 	return v
 }
 

@@ -14,17 +14,23 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/uploader"
 )
 
 // everything is the root of a mount, as a path.
 var everything = []string{""}
 
-// engine is the uploader, as this package needs it. No path is nothing; "" is everything.
+// engine is the uploader and the cache, as this package needs them. No path is nothing; ""
+// is everything.
 type engine interface {
 	Run(ctx context.Context) error
 	Status() cache.Status
 	Wait(ctx context.Context, paths []string, progress func(cache.Progress)) error
 	Commit(ctx context.Context, paths []string) error
+	CacheReport() cache.CacheReport
+	Prefetch(ctx context.Context, paths []string, progress func(prefetchProgress)) error
+	Evict(ctx context.Context, paths []string) (freed int64, kept []string, err error)
+	Verify(ctx context.Context, paths []string, report func(uploader.VerifyEvent)) (uploader.VerifyResult, error)
 }
 
 // fileSystem is a mount.
@@ -239,13 +245,51 @@ func untilDurable(ctx context.Context, wait func(context.Context, func(cache.Pro
 	return err
 }
 
+// mountStatus is what status shows of a mount.
+type mountStatus struct {
+	cache.Status
+	ReadOnly  bool  `json:"read_only"`
+	CacheSize int64 `json:"cache_size"` // bound on cache_bytes; 0: none
+	CacheFull bool  `json:"cache_full"` // and nothing can be evicted: writers wait
+}
+
 // Status is the engine's, with what only the mount knows.
-func (s *session) Status() cache.Status {
-	st := s.parts.engine.Status()
+func (s *session) Status() mountStatus {
+	st := mountStatus{Status: s.parts.engine.Status(), ReadOnly: s.cfg.ReadOnly, CacheSize: s.cfg.CacheSizeBytes}
 	st.Source, st.MountPoint, st.CacheDir = s.cfg.Source, s.cfg.MountPoint, s.cfg.CacheDir
 	st.Version, st.PID, st.Started = version, os.Getpid(), s.started
 	st.Passthrough, st.PassthroughReason = s.fs.Passthrough()
+	// The report looks at every unit: not each second, unless it may well be full.
+	const mostFree = 1 << 30 // that min_free is by itself
+	if st.CacheSize > 0 && st.CacheBytes >= st.CacheSize || st.CacheFree < max(s.cfg.MinFreeBytes, mostFree) {
+		st.CacheFull = s.parts.engine.CacheReport().Full
+	}
 	return st
+}
+
+// Cache tells what is in the cache.
+func (s *session) Cache() cacheAnswer {
+	a := newCacheAnswer(s.parts.engine.CacheReport())
+	a.Source, a.MountPoint = s.cfg.Source, s.cfg.MountPoint
+	return a
+}
+
+// Prefetch passes on to the engine.
+func (s *session) Prefetch(ctx context.Context, paths []string, progress func(prefetchProgress)) error {
+	return s.parts.engine.Prefetch(ctx, paths, progress)
+}
+
+// Evict passes on to the engine.
+func (s *session) Evict(ctx context.Context, paths []string) (evictAnswer, error) {
+	freed, kept, err := s.parts.engine.Evict(ctx, paths)
+	a := evictAnswer{Freed: freed, Kept: kept[:min(len(kept), maxCacheUnits)]}
+	a.MoreKept = len(kept) - len(a.Kept)
+	return a, err
+}
+
+// Verify passes on to the engine.
+func (s *session) Verify(ctx context.Context, paths []string, report func(uploader.VerifyEvent)) (uploader.VerifyResult, error) {
+	return s.parts.engine.Verify(ctx, paths, report)
 }
 
 // Wait passes on to the engine.

@@ -17,16 +17,28 @@ import (
 // statusTimeout is how long a daemon may take to tell its status.
 const statusTimeout = 10 * time.Second
 
-// statusView shows one mount, or all.
-type statusView struct {
+// mountsView shows something of one mount, or of all.
+type mountsView struct {
 	path string // "" is every mount
 	json bool
 	out  *os.File
 	errs io.Writer
+	// ask gets what is shown, and how to write it for people.
+	ask func(context.Context, *controlClient) (answer any, write func(io.Writer) error, err error)
 }
 
-// once prints the status of every mount asked for; the error says of which it could not.
-func (v *statusView) once(ctx context.Context) error {
+func askStatus(ctx context.Context, c *controlClient) (any, func(io.Writer) error, error) {
+	st, err := c.status(ctx)
+	return st, func(w io.Writer) error { return writeStatus(w, &st, time.Now()) }, err
+}
+
+func askCache(ctx context.Context, c *controlClient) (any, func(io.Writer) error, error) {
+	a, err := c.cache(ctx)
+	return a, func(w io.Writer) error { return writeCache(w, &a, time.Now()) }, err
+}
+
+// once prints every mount asked for; the error says of which it could not.
+func (v *mountsView) once(ctx context.Context) error {
 	var buf bytes.Buffer
 	err := v.render(ctx, &buf)
 	_, werr := v.out.Write(buf.Bytes())
@@ -34,7 +46,7 @@ func (v *statusView) once(ctx context.Context) error {
 }
 
 // watch prints it again every second until ctx ends; on a terminal in the same place.
-func (v *statusView) watch(ctx context.Context) error {
+func (v *mountsView) watch(ctx context.Context) error {
 	_, notTerminal := unix.IoctlGetWinsize(int(v.out.Fd()), unix.TIOCGWINSZ)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -61,7 +73,7 @@ func (v *statusView) watch(ctx context.Context) error {
 	}
 }
 
-func (v *statusView) render(ctx context.Context, w io.Writer) error {
+func (v *mountsView) render(ctx context.Context, w io.Writer) error {
 	mounts, err := v.mounts()
 	if err != nil {
 		return err
@@ -89,7 +101,7 @@ func (v *statusView) render(ctx context.Context, w io.Writer) error {
 }
 
 // mounts are those asked for; a bind mount of a part shows with the whole only.
-func (v *statusView) mounts() ([]mountPoint, error) {
+func (v *mountsView) mounts() ([]mountPoint, error) {
 	if v.path != "" {
 		m, _, err := locate(v.path)
 		return []mountPoint{m}, err
@@ -106,22 +118,22 @@ func (v *statusView) mounts() ([]mountPoint, error) {
 	return whole, err
 }
 
-func (v *statusView) renderOne(ctx context.Context, m mountPoint) (string, error) {
+func (v *mountsView) renderOne(ctx context.Context, m mountPoint) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	dir, err := m.cacheDir()
 	if err != nil {
 		return "", err
 	}
-	st, err := newControlClient(dir).status(ctx)
+	answer, write, err := v.ask(ctx, newControlClient(dir))
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", m.path, err)
 	}
 	var b strings.Builder
 	if v.json {
-		err = json.NewEncoder(&b).Encode(st)
+		err = json.NewEncoder(&b).Encode(answer)
 	} else {
-		err = writeStatus(&b, &st, time.Now())
+		err = write(&b)
 	}
 	return b.String(), err
 }

@@ -11,7 +11,7 @@ import (
 
 func TestStatusTableShowsWhatIsLeftAndWhy(t *testing.T) {
 	now := time.Unix(10_000, 0)
-	st := &cache.Status{
+	st := &mountStatus{CacheSize: 1 << 30, CacheFull: true, ReadOnly: true, Status: cache.Status{
 		Source: "s3://b/p", MountPoint: "/mnt/t", CacheDir: "/c", PID: 7, Version: "v1", Node: "n1", Started: now.Add(-time.Hour),
 		StoreError: "dial\ntcp: refused", PassthroughReason: "no CAP_SYS_ADMIN",
 		Units: []cache.UnitStatus{
@@ -19,8 +19,8 @@ func TestStatusTableShowsWhatIsLeftAndWhy(t *testing.T) {
 			{Path: "exp/evil\x1b[2J", State: cache.StateTorn, Reason: "model.pt was open"},
 		},
 		UnitsByState: map[cache.State]int{cache.StateUploading: 1, cache.StateTorn: 1}, BytesLeft: 3 << 28, Deletions: 2,
-		OldestDirty: now.Add(-90 * time.Second), HiddenKeys: 1, LostFound: 2,
-	}
+		OldestDirty: now.Add(-90 * time.Second), HiddenKeys: 1, LostFound: 2, CacheBytes: 1 << 29,
+	}}
 	var out bytes.Buffer
 	if err := writeStatus(&out, st, now); err != nil {
 		t.Fatal(err)
@@ -28,6 +28,7 @@ func TestStatusTableShowsWhatIsLeftAndWhy(t *testing.T) {
 	for _, want := range []string{
 		"s3://b/p on /mnt/t", "NOT REACHABLE: dial?tcp: refused", "768.0 MiB (1 torn, 1 uploading, 2 deletions), oldest since 1m30s",
 		"25%", "1.0 GiB", "model.pt was open", "off: no CAP_SYS_ADMIN", "1 remote key", "2 files in /c/lost+found",
+		"512.0 MiB of 1.0 GiB used (50%)", "FULL", "/mnt/t, read-only",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
@@ -39,7 +40,7 @@ func TestStatusTableShowsWhatIsLeftAndWhy(t *testing.T) {
 }
 
 func TestStatusTableIsBounded(t *testing.T) {
-	st := &cache.Status{StoreReachable: true, Units: make([]cache.UnitStatus, 100)}
+	st := &mountStatus{Status: cache.Status{StoreReachable: true, Units: make([]cache.UnitStatus, 100)}}
 	var out bytes.Buffer
 	if err := writeStatus(&out, st, time.Now()); err != nil {
 		t.Fatal(err)

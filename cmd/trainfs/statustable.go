@@ -15,18 +15,21 @@ import (
 const shownUnits = 40
 
 // writeStatus prints one mount for people.
-func writeStatus(w io.Writer, st *cache.Status, now time.Time) error {
+func writeStatus(w io.Writer, st *mountStatus, now time.Time) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(tw, "%s on %s\n", st.Source, st.MountPoint)
+	fmt.Fprintf(tw, "%s on %s%s\n", st.Source, st.MountPoint, map[bool]string{true: ", read-only"}[st.ReadOnly])
 	fmt.Fprintf(tw, "  daemon\tpid %d, trainfs %s, up %s, node %s\n", st.PID, st.Version, ageText(now.Sub(st.Started)), st.Node)
-	fmt.Fprintf(tw, "  store\t%s\n", storeText(st))
-	fmt.Fprintf(tw, "  left\t%s\n", leftOf(st, now))
+	fmt.Fprintf(tw, "  store\t%s\n", storeText(&st.Status))
+	fmt.Fprintf(tw, "  left\t%s\n", leftOf(&st.Status, now))
 	fmt.Fprintf(tw, "  uploaded\t%s, now %s; fetched %s\n", bytesText(st.BytesUploaded), rateText(st.UploadRate), bytesText(st.BytesFetched))
 	if st.LastCommitted != "" {
 		fmt.Fprintf(tw, "  last committed\t%s\n", printable(st.LastCommitted))
 	}
-	fmt.Fprintf(tw, "  cache\t%s: %s used, %s free on its disk\n", st.CacheDir, bytesText(st.CacheBytes), bytesText(st.CacheFree))
-	fmt.Fprintf(tw, "  passthrough\t%s\n", passthroughText(st))
+	fmt.Fprintf(tw, "  cache\t%s: %s, %s free on its disk\n", st.CacheDir, usedText(st.CacheBytes, st.CacheSize), bytesText(st.CacheFree))
+	if st.CacheFull {
+		fmt.Fprintf(tw, "  \t%s\n", cacheFullText)
+	}
+	fmt.Fprintf(tw, "  passthrough\t%s\n", passthroughText(&st.Status))
 	if st.LostFound > 0 {
 		fmt.Fprintf(tw, "  set aside\t%s in %s/lost+found\n", countText(st.LostFound, "file"), st.CacheDir)
 	}
@@ -36,7 +39,7 @@ func writeStatus(w io.Writer, st *cache.Status, now time.Time) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	return writeUnits(w, st, now)
+	return writeUnits(w, &st.Status, now)
 }
 
 func writeUnits(w io.Writer, st *cache.Status, now time.Time) error {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -33,6 +35,11 @@ type mountPaths struct {
 	mount  mountPoint
 	client *controlClient
 	inside []string // relative to the mount's root
+}
+
+// outside is the path in the mount of something whose path the daemon has told.
+func (g *mountPaths) outside(inside string) string {
+	return filepath.Join(g.mount.path, strings.TrimPrefix(inside, g.mount.root))
 }
 
 // byMount sorts paths by the daemon that has to do with them.

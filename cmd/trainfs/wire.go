@@ -36,13 +36,19 @@ func buildParts(ctx context.Context, c *Config, log *slog.Logger) (*parts, error
 	if err != nil {
 		return nil, err
 	}
+	if c.ReadOnly {
+		store = refuseWrites(store)
+	}
 	cached, err := cache.Open(ctx, cacheConfig(c, where.identity, store, names, log))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cache directory %s: %w%s", c.CacheDir, err, cacheHint(err)), store.Close())
 	}
-	up := uploader.New(cached, uploaderConfig(c, log))
+	var work engine = &mountEngine{uploader.New(cached, uploaderConfig(c, log)), cached}
+	if c.ReadOnly {
+		work = readOnlyEngine{work}
+	}
 	return &parts{
-		engine: up,
+		engine: work,
 		mount:  func() (fileSystem, error) { return mountFS(cached, c, log) },
 		close:  func() error { return errors.Join(cached.Close(), store.Close()) },
 	}, nil
@@ -72,7 +78,7 @@ func openStore(ctx context.Context, c *Config, loc backend.Location, identity st
 			store, err = s3.Open(ctx, loc, s3.Options{SkipCheck: true})
 		}
 	} else {
-		store, err = file.Open(ctx, loc)
+		store, err = file.Open(sweeping(ctx, c), loc)
 	}
 	if err != nil { // the store may be a nil pointer in its interface
 		return nil, fmt.Errorf("storage path %s: %w", c.Source, err)
@@ -88,6 +94,8 @@ func cacheConfig(c *Config, identity string, store backend.Store, names *layout.
 		Settle: c.Settle, SyncPeriod: c.SyncPeriod, ControlTimeout: exactly(c.ControlTimeout),
 		ListTTL: exactly(c.ListTTL), NegativeTTL: c.NegativeTTL, CreateTTL: exactly(c.CreateTTL),
 		StoreTimeout: c.StoreTimeout,
+		CacheSize:    c.CacheSizeBytes, MinFree: c.MinFreeBytes, FullTimeout: exactly(c.FullTimeout),
+		Prefetch: map[string]cache.Prefetch{"file": cache.PrefetchFile, "off": cache.PrefetchOff}[c.Prefetch],
 	}
 }
 

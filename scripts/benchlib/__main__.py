@@ -186,7 +186,7 @@ def main():
     cleanup = process.Cleanup()
     process.signals_end_it()
     say = lambda text: print(text, file=sys.stderr, flush=True)
-    bench, load = None, machine.load()  # before we put load on it ourselves
+    bench, results, load = None, [], machine.load()  # before we put load on it ourselves
     try:
         enough_space(o)
         if o.readme:
@@ -198,7 +198,8 @@ def main():
                      versitygw=gateway.VERSION, passthrough=bench.passthrough())
         say(f"{facts['cpu']}, {facts['cpus']} CPUs, Linux {facts['kernel']}, {facts['file_system']} at {o.dir}, "
             f"load before {load:.2f}; passthrough {facts['passthrough']}")
-        results = [measure(bench, n) for n in o.only]
+        for n in o.only:
+            results.append(measure(bench, n))
         print("\n" + report.table(results))
         if o.quick:
             print("QUICK: these are not figures, they only show that the benchmark works.")
@@ -213,7 +214,9 @@ def main():
         say(f"bench: {err}")
         return 1
     except KeyboardInterrupt:
-        say("bench: interrupted, cleaning up")
+        if results:
+            print("\n" + report.table(results))
+        say("bench: interrupted, cleaning up; only the workloads that ended are shown, and nothing is written")
         return 130
     finally:
         if bench and o.keep_logs:

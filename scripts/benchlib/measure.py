@@ -31,7 +31,7 @@ class Samples:
 
 
 def rounds(bench, contestants, once, count):
-    """Runs once(contestant, round) in interleaved rounds, and settles before each.
+    """Runs once(contestant, round) in interleaved rounds, and settles before each run.
 
     A peer that fails or takes too long is out from then on, with the reason in problems;
     anybody else's failure ends the workload."""
