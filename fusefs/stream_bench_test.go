@@ -24,7 +24,7 @@ func BenchmarkStreamingRead(b *testing.B) {
 				f := &fake{dir: b.TempDir()}
 				mnt, _ := testMount(b, f)
 				for i := range readers {
-					f.fetch(b, fmt.Sprint(i), make([]byte, size))
+					f.fetch(b, fmt.Sprint(i), make([]byte, size), nil)
 				}
 				b.SetBytes(int64(readers * size))
 				for b.Loop() {

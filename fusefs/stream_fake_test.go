@@ -19,16 +19,18 @@ type stream struct {
 	ended chan struct{}
 	reads atomic.Int64
 
-	// arrived, if set, is called by reads before the end, and may wait.
-	arrived func(ctx context.Context, off int64, size int) error
+	arrived arrived
 }
 
+// arrived, if not nil, is called by reads before the end, and may wait.
+type arrived func(ctx context.Context, off int64, size int) error
+
 // fetch makes path one that is being fetched.
-func (f *fake) fetch(t testing.TB, path string, data []byte) *stream {
+func (f *fake) fetch(t testing.TB, path string, data []byte, wait arrived) *stream {
 	t.Helper()
 	write(t, f.abs(path), "")
 	mtime := time.Now().Add(-time.Hour).Truncate(time.Second)
-	s := &stream{data: data, mtime: syscall.NsecToTimespec(mtime.UnixNano()), ended: make(chan struct{})}
+	s := &stream{data: data, mtime: syscall.NsecToTimespec(mtime.UnixNano()), ended: make(chan struct{}), arrived: wait}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.mu.streams == nil {
@@ -63,7 +65,7 @@ func (f *fake) streaming(path string) *stream {
 
 // evict makes path one that is being fetched again, in another file below of the same
 // identity, unless it is open.
-func (f *fake) evict(t testing.TB, path string, data []byte) bool {
+func (f *fake) evict(t testing.TB, path string, data []byte, wait arrived) {
 	t.Helper()
 	info, err := f.Stat(context.Background(), path)
 	if err != nil {
@@ -74,7 +76,7 @@ func (f *fake) evict(t testing.TB, path string, data []byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.mu.opens[path] > 0 {
-		return false
+		return
 	}
 	if err := os.Rename(part, f.abs(path)); err != nil {
 		t.Error(err)
@@ -83,8 +85,7 @@ func (f *fake) evict(t testing.TB, path string, data []byte) bool {
 		f.mu.idents = map[string]uint64{}
 	}
 	f.mu.idents[path] = info.Ident
-	f.mu.streams[path] = &stream{data: data, mtime: info.Mtim, ended: make(chan struct{})}
-	return true
+	f.mu.streams[path] = &stream{data: data, mtime: info.Mtim, ended: make(chan struct{}), arrived: wait}
 }
 
 func (f *fake) ident(path string) uint64 {

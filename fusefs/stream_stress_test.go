@@ -33,7 +33,7 @@ func TestModeOfAFileNeverReachesAProgram(t *testing.T) {
 		mnt, s := testMount(t, f, mode, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
 		names, contents := stressContents()
 		for _, name := range names {
-			f.fetch(t, name, contents[name]).arrived = slowly
+			f.fetch(t, name, contents[name], slowly)
 		}
 		readers := startReaders(t, mnt)
 		through, cached := 0, 0
@@ -41,8 +41,8 @@ func TestModeOfAFileNeverReachesAProgram(t *testing.T) {
 			name := names[rand.IntN(len(names))]
 			if f.streaming(name) != nil {
 				f.arrive(t, name)
-			} else if f.evict(t, name, contents[name]) {
-				f.streaming(name).arrived = slowly
+			} else {
+				f.evict(t, name, contents[name], slowly) // or not, if it is open
 			}
 			time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
 			n, m := s.handles.open()

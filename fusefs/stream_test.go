@@ -69,7 +69,7 @@ func TestStreamingFileIsReadThroughTheDaemonAndThenByPassthrough(t *testing.T) {
 		f := &fake{}
 		mnt, s := testMount(t, f, mode)
 		p, data := filepath.Join(mnt, "f"), content("f", 3<<20+123)
-		st := f.fetch(t, "f", data)
+		st := f.fetch(t, "f", data, nil)
 		file, err := os.Open(p)
 		if err != nil {
 			t.Fatal(err)
@@ -103,7 +103,7 @@ func TestStreamingFileShowsWhatItWillBe(t *testing.T) {
 		mnt, _ := testMount(t, f, mode, func(c *Config) { c.AttrTimeout = 0 })
 		data := content("f", 1<<20+5)
 		size := int64(len(data))
-		s := f.fetch(t, "f", data)
+		s := f.fetch(t, "f", data, nil)
 		file, err := os.Open(filepath.Join(mnt, "f"))
 		if err != nil {
 			t.Fatal(err)
@@ -159,7 +159,7 @@ func TestStreamingFileWithoutANameKeepsItsSize(t *testing.T) {
 			f := &fake{}
 			mnt, _ := testMount(t, f, func(c *Config) { c.AttrTimeout = 0 })
 			data := content("f", 10000)
-			f.fetch(t, "f", data)
+			f.fetch(t, "f", data, nil)
 			file, err := os.Open(filepath.Join(mnt, "f"))
 			if err != nil {
 				t.Fatal(err)
@@ -188,7 +188,7 @@ func TestWriterJoinsCachedReaders(t *testing.T) {
 		f := &fake{}
 		mnt, s := testMount(t, f, mode)
 		p, data := filepath.Join(mnt, "f"), content("f", 2<<20)
-		f.fetch(t, "f", data)
+		f.fetch(t, "f", data, nil)
 		reader, err := os.Open(p)
 		if err != nil {
 			t.Fatal(err)
@@ -243,7 +243,7 @@ func TestOpenThatIsOvertakenByTheEndOfTheFetchTriesAgain(t *testing.T) {
 	mnt, s := testMount(t, f)
 	needPassthrough(t, s)
 	p, data := filepath.Join(mnt, "f"), content("f", 1<<20)
-	f.fetch(t, "f", data)
+	f.fetch(t, "f", data, nil)
 	other := exec.Command("sh", "-c", `exec 3<"$1"; read x`, "sh", p)
 	hold, err := other.StdinPipe()
 	if err != nil {
@@ -334,11 +334,11 @@ func TestOpenDoesNotWaitForTheReadsOfOthers(t *testing.T) {
 	f := &fake{}
 	mnt, _ := testMount(t, f)
 	p, release, waiting := filepath.Join(mnt, "f"), make(chan struct{}), make(chan struct{}, 100)
-	f.fetch(t, "f", content("f", 1<<20)).arrived = func(context.Context, int64, int) error {
+	f.fetch(t, "f", content("f", 1<<20), func(context.Context, int64, int) error {
 		waiting <- struct{}{}
 		<-release
 		return nil
-	}
+	})
 	cat := exec.Command("cat", p)
 	if err := cat.Start(); err != nil {
 		t.Fatal(err)
@@ -380,7 +380,7 @@ func TestReaderThatGivesUpReturnsAndCancels(t *testing.T) {
 			f := &fake{}
 			mnt, s := testMount(t, f)
 			entered, cancelled := make(chan struct{}, 100), make(chan error, 100)
-			f.fetch(t, "f", content("f", 64<<20)).arrived = func(ctx context.Context, off int64, size int) error {
+			f.fetch(t, "f", content("f", 64<<20), func(ctx context.Context, off int64, size int) error {
 				if off < 1<<20 && c.sig == 0 {
 					return nil
 				}
@@ -391,7 +391,7 @@ func TestReaderThatGivesUpReturnsAndCancels(t *testing.T) {
 				}
 				cancelled <- ctx.Err()
 				return ctx.Err()
-			}
+			})
 			cmd := exec.Command("sh", "-c", c.script, "sh", filepath.Join(mnt, "f"))
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
@@ -423,7 +423,7 @@ func TestReaderThatGivesUpDoesNotFailOthers(t *testing.T) {
 	mnt, s := testMount(t, f)
 	p, data := filepath.Join(mnt, "f"), content("f", 4<<20)
 	release, waiting := make(chan struct{}), make(chan struct{}, 1000)
-	f.fetch(t, "f", data).arrived = func(ctx context.Context, _ int64, _ int) error {
+	f.fetch(t, "f", data, func(ctx context.Context, _ int64, _ int) error {
 		waiting <- struct{}{}
 		select {
 		case <-release:
@@ -431,7 +431,7 @@ func TestReaderThatGivesUpDoesNotFailOthers(t *testing.T) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}
+	})
 	first := exec.Command("cat", p)
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
@@ -492,7 +492,7 @@ func TestDirectIO(t *testing.T) {
 		f := &fake{}
 		mnt, s := testMount(t, f, mode)
 		p, data := filepath.Join(mnt, "f"), content("f", 1<<20)
-		f.fetch(t, "f", data)
+		f.fetch(t, "f", data, nil)
 		dd := func() {
 			t.Helper()
 			out, err := exec.Command("dd", "if="+p, "bs=64K", "iflag=direct", "status=none").Output()

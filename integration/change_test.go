@@ -94,6 +94,27 @@ func TestTemporaryNamesAreNeverUploadedUntilRenamed(t *testing.T) {
 	})
 }
 
+func TestWhatIsExcludedIsNeverUploaded(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store) {
+		m := s.mount(t, "exclude=*.secret,exclude=runs/*/scratch,not_checkpoint=step-*")
+		for _, name := range []string{
+			"a.secret", "runs/1/scratch/checkpoint_000001/model.pt", "checkpoint_000001/key.secret",
+			"tmp-test/notes.txt", "checkpoint_000001/model.pt", "step-1/table.csv",
+		} {
+			mkdir(t, filepath.Dir(m.path(name)))
+			write(t, m.path(name), name)
+		}
+		m.wait()
+		s.wantKeys("checkpoint_000001/model.pt", "step-1/table.csv", "tmp-test/notes.txt")
+		want(t, "state", m.state("a.secret"), "local")
+		want(t, "state", m.state("step-1/table.csv"), "committed")
+		// Under a name that is not excluded it goes up.
+		must(t, os.Rename(m.path("a.secret"), m.path("a.txt")))
+		m.wait()
+		s.wantKeys("a.txt", "checkpoint_000001/model.pt", "step-1/table.csv", "tmp-test/notes.txt")
+	})
+}
+
 func TestWhatIsWrittenAgainReplacesWhatWasThere(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store) {
 		m := s.mount(t)

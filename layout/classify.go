@@ -72,12 +72,18 @@ type Options struct {
 	// a control file, a tracker or a log.
 	Checkpoints []string
 
-	// Exclude are globs for names that are never checkpoint directories. They win
-	// over everything.
+	// Exclude are globs, in the same syntax, for files and directories that are
+	// never uploaded: they, and all below them, are Temporary. They win over
+	// everything but Internal.
 	Exclude []string
+
+	// NotCheckpoint are globs for names that are never checkpoint directories;
+	// what is in them is uploaded all the same. They win over Checkpoints and the
+	// table.
+	NotCheckpoint []string
 }
 
-// glob is one of Options.Checkpoints.
+// glob is one of Options.Checkpoints or Options.Exclude.
 type glob struct {
 	pattern string
 	whole   bool // has a slash: speaks of the whole path
@@ -86,36 +92,48 @@ type glob struct {
 
 // Layout answers what paths are. It is immutable and safe for concurrent use.
 type Layout struct {
-	globs   []glob
-	exclude []string
+	globs         []glob
+	exclude       []glob
+	notCheckpoint []string
 }
 
 // New returns the layout for o. Its error names a glob that cannot be used.
 func New(o Options) (*Layout, error) {
 	l := &Layout{}
-	for _, g := range o.Checkpoints {
-		g = strings.TrimSuffix(g, "/")
-		if err := checkGlob(g); err != nil {
-			return nil, fmt.Errorf("checkpoint glob %q: %w", g, err)
+	for _, pattern := range o.Checkpoints {
+		g, err := newGlob(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint glob %q: %w", pattern, err)
 		}
 		var found roles
-		names.lookup(path.Base(g), &found)
-		l.globs = append(l.globs, glob{
-			pattern: g,
-			whole:   strings.Contains(g, "/"),
-			meant:   found[roleTemporary] != nil,
-		})
+		names.lookup(path.Base(g.pattern), &found)
+		g.meant = found[roleTemporary] != nil
+		l.globs = append(l.globs, g)
 	}
-	for _, g := range o.Exclude {
-		if err := checkGlob(g); err != nil {
-			return nil, fmt.Errorf("exclude glob %q: %w", g, err)
+	for _, pattern := range o.Exclude {
+		g, err := newGlob(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("exclude glob %q: %w", pattern, err)
 		}
-		if strings.Contains(g, "/") {
-			return nil, fmt.Errorf("exclude glob %q: speaks of a name, so it cannot hold a slash", g)
-		}
+		l.exclude = append(l.exclude, g)
 	}
-	l.exclude = append(l.exclude, o.Exclude...)
+	for _, pattern := range o.NotCheckpoint {
+		g, err := newGlob(pattern)
+		if err == nil && g.whole {
+			err = errors.New("speaks of a name, so it cannot hold a slash")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("not_checkpoint glob %q: %w", pattern, err)
+		}
+		l.notCheckpoint = append(l.notCheckpoint, g.pattern)
+	}
 	return l, nil
+}
+
+// newGlob takes a glob as the user wrote it: checkpoints/ means checkpoints.
+func newGlob(pattern string) (glob, error) {
+	pattern = strings.TrimSuffix(pattern, "/")
+	return glob{pattern: pattern, whole: strings.Contains(pattern, "/")}, checkGlob(pattern)
 }
 
 func checkGlob(g string) error {
@@ -124,6 +142,11 @@ func checkGlob(g string) error {
 	}
 	if g[0] == '/' {
 		return errors.New("must be relative to the mount's root")
+	}
+	for name := range strings.SplitSeq(g, "/") {
+		if name == "" || name == "." || name == ".." { // it would silently speak of nothing
+			return fmt.Errorf("no path has the part %q", name)
+		}
 	}
 	_, err := path.Match(g, "")
 	return err
@@ -172,15 +195,18 @@ func (l *Layout) Classify(path string, dir bool) Class {
 			end = start + i
 		}
 		name, isDir := path[start:end], dir || end < len(path)
+		if len(l.exclude) > 0 && anyOf(l.exclude, path[:end], name) {
+			return insideTemporary(path, User, above.best())
+		}
 		names.lookup(name, &found)
 		byUser, meant := l.globbed(path[:end], name)
 		if r := temporary(&found, isDir); r != nil && !meant {
-			return insideTemporary(path, r, above.best())
+			return insideTemporary(path, r.entry.name, above.best())
 		}
 		if !isDir {
 			return fileClass(path, &found, byUser, &above)
 		}
-		if l.excluded(name) {
+		if l.neverCheckpoint(name) {
 			inContainer = false
 			continue
 		}
@@ -219,12 +245,12 @@ func temporary(found *roles, dir bool) *rule {
 }
 
 // insideTemporary classifies a temporary, and all below it.
-func insideTemporary(path string, r *rule, unit span) Class {
+func insideTemporary(path, framework string, unit span) Class {
 	if unit.end == 0 {
-		return Class{Kind: Temporary, Unit: path, Framework: r.entry.name}
+		return Class{Kind: Temporary, Unit: path, Framework: framework}
 	}
 	c := member(path, unit, false)
-	c.Kind, c.Framework = Temporary, r.entry.name
+	c.Kind, c.Framework = Temporary, framework
 	return c
 }
 
@@ -268,24 +294,37 @@ func member(path string, unit span, marker bool) Class {
 	return c
 }
 
+// speaksOf reports whether g matches the path p, whose last component is name.
+func (g *glob) speaksOf(p, name string) bool {
+	if g.whole {
+		name = p
+	}
+	ok, _ := path.Match(g.pattern, name)
+	return ok
+}
+
+func anyOf(globs []glob, p, name string) bool {
+	for i := range globs {
+		if globs[i].speaksOf(p, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // globbed reports whether a user glob speaks of path, whose last component is name,
 // and whether it means even a temporary name.
 func (l *Layout) globbed(p, name string) (byUser, meant bool) {
 	for i := range l.globs {
-		g := &l.globs[i]
-		subject := name
-		if g.whole {
-			subject = p
-		}
-		if ok, _ := path.Match(g.pattern, subject); ok {
+		if g := &l.globs[i]; g.speaksOf(p, name) {
 			byUser, meant = true, meant || g.meant
 		}
 	}
 	return byUser, meant
 }
 
-func (l *Layout) excluded(name string) bool {
-	for _, g := range l.exclude {
+func (l *Layout) neverCheckpoint(name string) bool {
+	for _, g := range l.notCheckpoint {
 		if ok, _ := path.Match(g, name); ok {
 			return true
 		}

@@ -191,6 +191,9 @@ func TestClassifyRealRuns(t *testing.T) {
 			{"tmpfile", Artifact, "", "", false},
 			{"tmp/", Artifact, "", "", false},
 			{"tmp_results/a", Artifact, "", "", false},
+			{"tmp-test/", Artifact, "", "", false},
+			{"tmp-test/checkpoint-5/model.pt", Checkpoint, "tmp-test/checkpoint-5", "hf-trainer", false},
+			{"tmp-checkpoint/a", Artifact, "", "", false},
 			{"train.log", Log, "", "generic", false},
 			{"metrics.jsonl", Log, "", "generic", false},
 			{"upload._COPYING_", Temporary, "", "generic", false},
@@ -234,8 +237,43 @@ func TestUserGlobsWin(t *testing.T) {
 	})
 }
 
-func TestExcludedNamesAreNeverCheckpoints(t *testing.T) {
-	l, err := New(Options{Checkpoints: []string{"c*"}, Exclude: []string{"checkpoint_viz", "step-*"}})
+func TestExcludedIsNeverUploaded(t *testing.T) {
+	l, err := New(Options{
+		Checkpoints: []string{"best*", "keep.tmp"},
+		Exclude:     []string{"*.secret", "scratch/", "runs/*/debug", "best.bak", "keep.tmp"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkClasses(t, l, []classCase{
+		{"a.secret", Temporary, "", "user", false},
+		{"exp/a.secret", Temporary, "", "user", false},
+		{"a.secret.txt", Artifact, "", "", false},
+		{"scratch/", Temporary, "", "user", false},
+		{"exp/scratch/deep/model.pt", Temporary, "", "user", false},
+		{"exp/scratch/checkpoint_000001/model.pt", Temporary, "", "user", false},
+		{"exp/scratch", Temporary, "", "user", false},
+		{"runs/1/debug/latest", Temporary, "", "user", false},
+		{"runs/1/other/latest", Tracker, "", "deepspeed", false},
+		{"other/runs/1/debug/latest", Tracker, "", "deepspeed", false},
+		{"best.bak/model.pt", Temporary, "", "user", false},
+		{"keep.tmp/model.pt", Temporary, "", "user", false},
+		{"best/model.pt", Checkpoint, "best", "user", false},
+		{"checkpoint_000001/a.secret", Temporary, "checkpoint_000001", "user", false},
+		{"checkpoint_000001/scratch/a", Temporary, "checkpoint_000001", "user", false},
+		{"checkpoint_000001/a.tmp/b.secret", Temporary, "checkpoint_000001", "generic", false},
+		{"checkpoint_000001/model.pt", Checkpoint, "checkpoint_000001", "ray-v1", false},
+		{".trainfs/a.secret", Internal, "", "", false},
+	})
+	for _, event := range []Event{Closed, RenamedIn} {
+		if unit, ok := l.Closes("scratch/model.pt", false, event); ok {
+			t.Errorf("an excluded file closes %q", unit)
+		}
+	}
+}
+
+func TestNotCheckpointNamesAreNeverCheckpoints(t *testing.T) {
+	l, err := New(Options{Checkpoints: []string{"c*"}, NotCheckpoint: []string{"checkpoint_viz/", "step-*"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,13 +290,19 @@ func TestNewNamesTheBadGlob(t *testing.T) {
 		{Checkpoints: []string{"ok*", "bad["}},
 		{Checkpoints: []string{"/bad["}},
 		{Exclude: []string{"bad["}},
-		{Exclude: []string{"bad[/x"}},
+		{Exclude: []string{"ok/bad["}},
+		{NotCheckpoint: []string{"bad["}},
+		{NotCheckpoint: []string{"bad[x]/x"}},
 	} {
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), "bad[") {
 			t.Errorf("New(%+v): %v, want an error that names the glob", o, err)
 		}
 	}
-	for _, o := range []Options{{Checkpoints: []string{""}}, {Checkpoints: []string{"/a"}}, {Exclude: []string{""}}} {
+	for _, o := range []Options{
+		{Checkpoints: []string{""}}, {Checkpoints: []string{"/a"}}, {NotCheckpoint: []string{""}},
+		{Exclude: []string{""}}, {Exclude: []string{"/"}}, {Exclude: []string{"/a"}},
+		{Exclude: []string{"./a"}}, {Exclude: []string{"a/../b"}}, {Exclude: []string{"a//b"}}, {Exclude: []string{".."}},
+	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("New(%+v): no error", o)
 		}
@@ -266,9 +310,15 @@ func TestNewNamesTheBadGlob(t *testing.T) {
 }
 
 func TestClassifyDoesNotAllocate(t *testing.T) {
-	l := mustNew(t)
-	if n := testing.AllocsPerRun(100, func() { l.Classify(benchPaths[0], false) }); n != 0 {
-		t.Errorf("%v allocations", n)
+	globbed, err := New(Options{
+		Checkpoints: []string{"best*"}, Exclude: []string{"*.secret", "runs/*/debug"}, NotCheckpoint: []string{"viz"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []*Layout{mustNew(t), globbed} {
+		if n := testing.AllocsPerRun(100, func() { l.Classify(benchPaths[0], false) }); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
 	}
 }
 
@@ -302,8 +352,12 @@ func FuzzClassify(f *testing.F) {
 		f.Add(p, false)
 	}
 	plain, globbed := mustNew(f), mustNew(f, "*best*", "a/*/c")
+	excluding, err := New(Options{Checkpoints: []string{"*best*"}, Exclude: []string{"*x", "a/*/c"}, NotCheckpoint: []string{"c*"}})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, path string, dir bool) {
-		for _, l := range []*Layout{plain, globbed} {
+		for _, l := range []*Layout{plain, globbed, excluding} {
 			c := l.Classify(path, dir)
 			if !within(path, c.Unit) || !within(c.Unit, c.Trial) {
 				t.Errorf("%q: unit %q, trial %q", path, c.Unit, c.Trial)

@@ -83,11 +83,12 @@ var table = []entry{
 		temporaries: []string{".tmp_*"},
 	},
 	{
-		// Hugging Face Trainer. trainer_state.json comes late but not always last.
+		// Hugging Face Trainer. trainer_state.json comes late but not always last. It
+		// staged in tmp-checkpoint-<n>; tmp-* at large is anybody's, tmp-test a run.
 		name:        "hf-trainer",
 		dirs:        []string{"checkpoint-#"},
 		markers:     []string{"trainer_state.json", "pytorch_model.bin.index.json", "model.safetensors.index.json"},
-		temporaries: []string{"tmp-*", "*.incomplete"},
+		temporaries: []string{"tmp-checkpoint-*", "*.incomplete"},
 	},
 	{
 		name: "accelerate",

@@ -38,7 +38,7 @@ type parser func(content []byte, known func(string) bool) []string
 
 // checkpointName reports whether name is surely that of a checkpoint directory.
 func (l *Layout) checkpointName(name string) bool {
-	if l.excluded(name) {
+	if l.neverCheckpoint(name) {
 		return false
 	}
 	var found roles

@@ -33,7 +33,9 @@ func (s *Store) finish(t *temp, attr backend.Attr, crc uint32, known bool) error
 // setAttr sets the owner, where this process may, and the mtime of name in dir.
 func (s *Store) setAttr(dir *os.File, name string, attr backend.Attr) error {
 	fd := int(dir.Fd())
-	if s.chown && !attr.IsZero() {
+	known := attr
+	known.Type = backend.Regular // a marker's Attr always has its type, and that alone says nothing
+	if s.chown && !known.IsZero() {
 		// EPERM: root on this machine is not root on the file server.
 		err := unix.Fchownat(fd, name, int(attr.UID), int(attr.GID), unix.AT_SYMLINK_NOFOLLOW)
 		if err != nil && !errors.Is(err, unix.EPERM) {

@@ -30,6 +30,7 @@ type Config struct {
 	Prefetch       string // checkpoint, file, off
 
 	Checkpoints    []string // globs
+	NotCheckpoint  []string // globs
 	Exclude        []string // globs
 	Commit         string   // async, close
 	Fsync          string   // local, remote

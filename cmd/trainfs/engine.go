@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -33,7 +34,12 @@ func (e *mountEngine) Evict(ctx context.Context, paths []string) (freed int64, k
 // CacheReport passes on to the cache.
 func (e *mountEngine) CacheReport() cache.CacheReport { return e.cache.CacheReport() }
 
-const prefetchEvery = 250 * time.Millisecond
+const (
+	prefetchEvery = 250 * time.Millisecond
+	// A full cache has room again when what was just used may go.
+	prefetchTries = 3
+	prefetchPause = 2500 * time.Millisecond
+)
 
 // Prefetch brings everything at and below paths into the cache. That it was brought there
 // does not say that it stays: where the cache is too small for all of it, what came first
@@ -42,6 +48,9 @@ func (e *mountEngine) Prefetch(ctx context.Context, paths []string, progress fun
 	total, err := e.absent(ctx, paths)
 	if err != nil {
 		return err
+	}
+	if bound := e.CacheReport().Limit; bound > 0 && total > bound {
+		return fmt.Errorf("%s would have to come, and cache_size is %s: nothing was fetched", bytesText(total), bytesText(bound))
 	}
 	before := e.Status().BytesFetched
 	now := func() prefetchProgress {
@@ -54,7 +63,7 @@ func (e *mountEngine) Prefetch(ctx context.Context, paths []string, progress fun
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer stop()
-		return e.cache.Prefetch(gctx, paths)
+		return e.fetch(gctx, paths)
 	})
 	tick := time.NewTicker(prefetchEvery)
 	defer tick.Stop()
@@ -70,6 +79,20 @@ func (e *mountEngine) Prefetch(ctx context.Context, paths []string, progress fun
 	}
 	progress(prefetchProgress{Bytes: total, Total: total})
 	return e.allLocal(ctx, paths)
+}
+
+func (e *mountEngine) fetch(ctx context.Context, paths []string) error {
+	for try := 1; ; try++ {
+		err := e.cache.Prefetch(ctx, paths)
+		if !errors.Is(err, syscall.ENOSPC) || try == prefetchTries {
+			return err
+		}
+		select {
+		case <-time.After(prefetchPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // absent is how many bytes below paths are only in the store, as far as a listing tells.

@@ -82,8 +82,19 @@ func findMountPoint(path string) (mountPoint, error) {
 	return mountPoint{}, fmt.Errorf("%s is not a mount point of trainfs%s", path, listed(mounts))
 }
 
-// locate gives the mount that a path lies in, and the path inside it.
+// locate gives the mount that a path lies in, and the path inside it. The path must exist.
 func locate(path string) (m mountPoint, inside string, err error) {
+	if m, inside, err = findPath(path); err != nil {
+		return m, "", err
+	}
+	if _, err := os.Lstat(path); err != nil && !errors.Is(err, unix.ENOTCONN) {
+		return m, "", err
+	}
+	return m, inside, nil
+}
+
+// findPath does so for a path that need not exist.
+func findPath(path string) (m mountPoint, inside string, err error) {
 	abs, err := absolute(path)
 	if err != nil {
 		return m, "", err
@@ -100,9 +111,6 @@ func locate(path string) (m mountPoint, inside string, err error) {
 	}
 	if !found {
 		return m, "", fmt.Errorf("%s does not lie in a trainfs mount%s", path, listed(mounts))
-	}
-	if _, err := os.Lstat(abs); err != nil && !errors.Is(err, unix.ENOTCONN) {
-		return m, "", err
 	}
 	inside = strings.TrimPrefix(strings.TrimPrefix(abs, m.path), "/")
 	return m, filepath.Join(m.root, inside), nil

@@ -58,7 +58,7 @@ func writeOptionHelp(w io.Writer) error {
 	for _, line := range wrap(strings.Join(kernelWords, " "), 90) {
 		fmt.Fprintf(tw, "      %s\n", line)
 	}
-	fmt.Fprintln(tw, "\nIn names - and _ are the same. A comma within a value is written \\, . An option that can be\noff also goes as nofoo. Given twice, the last one wins; checkpoint and exclude add up.")
+	fmt.Fprintln(tw, "\nIn names - and _ are the same. A comma within a value is written \\, . An option that can be\noff also goes as nofoo. Given twice, the last one wins; checkpoint, not_checkpoint and exclude add up.")
 	return tw.Flush()
 }
 

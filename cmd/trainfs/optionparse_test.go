@@ -36,6 +36,9 @@ func TestOptionsAreUnderstood(t *testing.T) {
 		{"part_size=1GiB", func(c *Config) bool { return c.PartSizeBytes == 1<<30 }},
 		{"upload-parallel=16", func(c *Config) bool { return c.UploadParallel == 16 }},
 		{`checkpoint=a\,b,checkpoint=best_*`, func(c *Config) bool { return reflect.DeepEqual(c.Checkpoints, []string{"a,b", "best_*"}) }},
+		{"exclude=*.secret,not-checkpoint=viz*,exclude=runs/*/x", func(c *Config) bool {
+			return reflect.DeepEqual(c.Exclude, []string{"*.secret", "runs/*/x"}) && reflect.DeepEqual(c.NotCheckpoint, []string{"viz*"})
+		}},
 		{`checkpoint="a,b"`, func(c *Config) bool { return reflect.DeepEqual(c.Checkpoints, []string{"a,b"}) }},
 		{`checkpoint=a\[b`, func(c *Config) bool { return reflect.DeepEqual(c.Checkpoints, []string{`a\[b`}) }},
 		{"endpoint-override=http://h:1/?a=b", func(c *Config) bool { return c.Endpoint == "http://h:1/?a=b" }},

@@ -28,7 +28,7 @@ type verification struct {
 }
 
 func (v *verification) run(ctx context.Context, paths []string, o transferOptions) error {
-	groups, err := byMount(paths)
+	groups, err := sortByMount(paths, findPath) // what the store has lost does not show
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (v *verification) run(ctx context.Context, paths []string, o transferOption
 	case err != nil:
 		return o.ended(ctx, err, fmt.Sprintf("%s of %s verified, %s", bytesText(v.result.BytesDone), bytesText(v.result.Bytes), resultText(v.result)))
 	case v.result.Bad() > 0:
-		return fmt.Errorf("%d of %s not what the store should have", v.result.Bad(), countText(v.result.Files(), "file"))
+		return fmt.Errorf("the store does not have what it should: of %s", resultText(v.result))
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (v *verification) finish() {
 	}
 	for _, s := range []uploader.VerifyStatus{uploader.VerifyExtra, uploader.VerifyUnverified} {
 		if more := v.shown[s] - shownHarmless; more > 0 && !v.verbose {
-			v.line(fmt.Sprintf("… and %s more %s (--verbose names them)", countText(more, "file"), s))
+			v.line(fmt.Sprintf("… and %d more that are %s (--verbose names them)", more, s))
 		}
 	}
 	v.line(resultText(v.result) + ", " + bytesText(v.result.BytesDone))

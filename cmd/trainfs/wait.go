@@ -42,15 +42,17 @@ func (g *mountPaths) outside(inside string) string {
 	return filepath.Join(g.mount.path, strings.TrimPrefix(inside, g.mount.root))
 }
 
-// byMount sorts paths by the daemon that has to do with them.
-func byMount(paths []string) ([]*mountPaths, error) {
+// byMount sorts paths by the daemon that has to do with them. They must exist.
+func byMount(paths []string) ([]*mountPaths, error) { return sortByMount(paths, locate) }
+
+func sortByMount(paths []string, find func(string) (mountPoint, string, error)) ([]*mountPaths, error) {
 	if len(paths) == 0 {
 		return nil, usagef("no path given")
 	}
 	var groups []*mountPaths
 	byDir := map[string]*mountPaths{}
 	for _, p := range paths {
-		m, inside, err := locate(p)
+		m, inside, err := find(p)
 		if err != nil {
 			return nil, err
 		}

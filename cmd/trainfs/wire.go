@@ -28,7 +28,7 @@ func buildParts(ctx context.Context, c *Config, log *slog.Logger) (*parts, error
 	if err != nil {
 		return nil, err
 	}
-	names, err := layout.New(layout.Options{Checkpoints: c.Checkpoints, Exclude: c.Exclude})
+	names, err := layout.New(layout.Options{Checkpoints: c.Checkpoints, NotCheckpoint: c.NotCheckpoint, Exclude: c.Exclude})
 	if err != nil {
 		return nil, &codedError{exitUsage, err}
 	}

@@ -39,6 +39,12 @@ def memory_bytes():
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def available_bytes():
+    """Memory that programs could get without swapping."""
+    with open("/proc/meminfo") as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith("MemAvailable:"))
+
+
 def first_version(argv):
     """The first thing in a program's --version that looks like a version."""
     found = re.search(r"v?\d+\.\d+[\w.\-+]*", process.run(argv, 30).out)

@@ -84,7 +84,7 @@ def markdown(facts, results):
            "|---|---|---|---|---|---|---|---|"]
     for r in results:
         if r.error:
-            out.append(f"| {r.title} | failed: {cell(r.error)} | | | | | | |")
+            out.append(f"| {r.number}. {r.title} | failed: {cell(r.error)} | | | | | | |")
         for row in r.rows:
             if not row.goal:
                 continue
@@ -92,9 +92,9 @@ def markdown(facts, results):
             compared = f"{base.subject}: {value(base)}" if base else ""
             mine = value(row) + ("" if row.subject == TRAINFS else f" ({row.subject})")
             peers = [peer(r.rows, name, row) for name in (RCLONE, S3FS)]
-            out.append("| " + " | ".join([r.title, mine, compared, ratio(row), goal(row), verdict(row), *peers]) + " |")
+            out.append("| " + " | ".join([f"{r.number}. {r.title}", mine, compared, ratio(row), goal(row), verdict(row), *peers]) + " |")
     out.append("")
-    out += [f"- {r.title}: {note}" for r in results for note in r.notes]
+    out += [f"- {r.number}: {note}" for r in results for note in r.notes]
     return "\n".join(out)
 
 
