@@ -28,6 +28,8 @@ type Handle struct {
 
 	stream *fetch // where the content comes from, if it was not all there at open
 
+	killed atomic.Bool // whoever closed it last was being killed
+
 	flush   sync.Mutex // one snapshot of a tracker at a time
 	flushed Identity
 }
@@ -302,6 +304,10 @@ func (h *Handle) Fsync(ctx context.Context) error {
 	return nil
 }
 
+// Killed tells, before Flush, whether the program that closes the file is doing so because
+// a signal kills it: then nobody has finished the file.
+func (h *Handle) Killed(yes bool) { h.killed.Store(yes) }
+
 // Released says that the last descriptor is gone and File has been closed.
 func (h *Handle) Released() {
 	c := h.c
@@ -322,6 +328,9 @@ func (h *Handle) Released() {
 		c.mu.Lock()
 		c.account(path, &st, time.Now())
 		c.mu.Unlock()
+	}
+	if h.killed.Load() {
+		c.abandoned(path, h.ino)
 	}
 	unit, closes := c.cfg.Layout.Closes(path, false, layout.Closed)
 	c.mu.Lock()

@@ -56,6 +56,28 @@ func (c *Cache) rewritten(path string) {
 	}
 }
 
+// abandoned marks a file of a checkpoint whose last writer was killed with the file open:
+// it is as half as one that a crash of the daemon finds.
+func (c *Cache) abandoned(path string, ino uint64) {
+	class := c.cfg.Layout.Classify(path, false)
+	st, err := c.tree.lstat(path)
+	if err != nil || st.Ino != ino || !canTear(class) || !c.goesUp(class) {
+		return
+	}
+	c.mu.Lock()
+	t := newTorn("was open for writing when its program was killed")
+	if old := c.mu.torn[class.Unit]; old != nil {
+		t.Files, t.Inos = old.Files, old.Inos
+	}
+	t.Files, t.Inos = append(t.Files, path), append(t.Inos, ino)
+	c.mu.torn[class.Unit] = t
+	c.mu.Unlock()
+	c.log.Warn("a program was killed while it was writing: not uploaded as it is", "unit", class.Unit, "path", path)
+	if err := c.journal.write(put(tableTorn, class.Unit, t)); err != nil {
+		c.log.Error("journal", "err", err)
+	}
+}
+
 // tornNow settles whether a unit that is about to be committed is torn. Callers hold
 // mu.
 func (c *Cache) tornNow(u *Unit) bool {

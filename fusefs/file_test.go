@@ -164,6 +164,7 @@ func TestReplacedFileIsLookedUpAgain(t *testing.T) {
 	mnt, _ := testMount(t, f, func(c *Config) { c.AttrTimeout, c.EntryTimeout = 0, time.Hour })
 	p := filepath.Join(mnt, "f")
 	write(t, p, "old")
+	eventually(t, "released", func() bool { return f.released.Load() == 1 })
 	write(t, filepath.Join(f.dir, "new"), "another")
 	if err := os.Rename(filepath.Join(f.dir, "new"), filepath.Join(f.dir, "f")); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -67,14 +68,13 @@ func watch(period time.Duration, look func()) (stop func()) {
 
 func TestNoObjectOfACheckpointShowsBeforeAllItsDataIsUploaded(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store) {
-		m := s.mount(t)
-		var first time.Time
+		m := s.mount(t, "settle=1h")
+		var first atomic.Bool
 		stop := watch(50*time.Millisecond, func() {
 			objects, err := s.list(bigDir + "/")
-			if err != nil || len(objects) == 0 || !first.IsZero() {
+			if err != nil || len(objects) == 0 || first.Swap(true) {
 				return
 			}
-			first = time.Now()
 			// Every part of every large file has been answered for by now.
 			if got := s.staged(t, bigDir); got < bigFiles*bigBytes {
 				t.Errorf("objects %d of the directory show, and %d of %d bytes are uploaded", len(objects), got, bigFiles*bigBytes)
@@ -86,11 +86,9 @@ func TestNoObjectOfACheckpointShowsBeforeAllItsDataIsUploaded(t *testing.T) {
 			}
 		})
 		saveBig(t, m)
-		m.wait()
+		m.commit(bigDir)
+		eventually(t, "the watcher sees it", first.Load)
 		stop()
-		if first.IsZero() {
-			t.Fatal("the watcher never saw it")
-		}
 		s.wantSame(m.path(bigDir), bigDir+"/")
 		s.wantPublishedInOneBurst(bigDir)
 		s.wantNoOpenMarkers()
@@ -145,7 +143,7 @@ func (s *store) wantPublishedInOneBurst(dir string) {
 
 func TestAnotherMountNeverSeesAPartOfACheckpoint(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store) {
-		a, b := s.mount(t), s.mount(t)
+		a, b := s.mount(t, "settle=1h"), s.mount(t)
 		looks, seen := 0, false
 		stop := watch(5*time.Millisecond, func() {
 			looks++
@@ -167,7 +165,7 @@ func TestAnotherMountNeverSeesAPartOfACheckpoint(t *testing.T) {
 			}
 		})
 		saveBig(t, a)
-		a.wait()
+		a.commit(bigDir)
 		eventually(t, "the other mount shows it", func() bool { return exists(b.path(bigDir, "meta.json")) })
 		stop()
 		if !seen || looks < 10 {

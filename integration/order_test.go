@@ -55,7 +55,7 @@ var memberBytes = map[string]int{"a.pt": 3 * mib, "b.pt": 3 * mib, "meta.json": 
 // it, and looks at the bucket as a resume would: at any moment.
 func TestTrackerNeverShowsBeforeTheCheckpointsThatItNames(t *testing.T) {
 	eachRun(t, func(t *testing.T, s *store, r trainingRun) {
-		m := s.mount(t)
+		m := s.mount(t, "settle=1h") // the tracker, or the next checkpoint, says that one is finished
 		seen := r.watch(t, s)
 		var saved []string
 		pace := time.NewTicker(30 * time.Millisecond)
@@ -78,7 +78,7 @@ func TestTrackerNeverShowsBeforeTheCheckpointsThatItNames(t *testing.T) {
 // rewritten first, then the old directory is removed.
 func TestDeletedCheckpointsGoAfterTheTrackersThatNameThem(t *testing.T) {
 	eachRun(t, func(t *testing.T, s *store, r trainingRun) {
-		m := s.mount(t)
+		m := s.mount(t, "settle=1h")
 		r.watch(t, s)
 		var kept []string
 		for i := range 15 {

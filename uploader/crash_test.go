@@ -315,3 +315,32 @@ func (n *node) retryUntilKnown(f func() error) {
 	}
 	n.t.Fatal(err)
 }
+
+// P6: half a file is half a file, also if it is the job that dies and not the daemon.
+func TestFileOfAKilledProgramIsTorn(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.mkdir("run/checkpoint_000000")
+	h := n.open("run/checkpoint_000000/a")
+	h.File().WriteString("half")
+	h.Killed(true) // a child of the program, with a copy of the descriptor
+	h.Flush(ctx)
+	h.Killed(false)
+	n.closeHandle(h)
+	n.wait()
+	h = n.open("run/checkpoint_000000/b")
+	h.File().WriteString("half")
+	h.Killed(true)
+	n.closeHandle(h)
+	eventually(t, "torn", func() bool {
+		u, ok := n.unit("run/checkpoint_000000")
+		return ok && u.State == cache.StateTorn && strings.Contains(u.Reason, "killed")
+	})
+	n.restart()
+	if got := objects(t, s); strings.Contains(got, "/b") {
+		t.Errorf("published: %s", got)
+	}
+	n.write("run/checkpoint_000000/b", "whole")
+	n.wait()
+}

@@ -258,6 +258,7 @@ type unitSums struct {
 	path      string
 	marks     string                // changes with every publish, begin and end of writing
 	open      []string              // nodes that are writing there
+	sealed    map[string]time.Time  // by node: when its manifest was
 	manifests int                   // how many there are
 	named     map[string][]saidFile // by key, the newest first
 	broken    []VerifiedFile        // manifests that say nothing
@@ -265,7 +266,7 @@ type unitSums struct {
 
 // load reads the manifests of a directory; old, if nothing has changed since.
 func (v *verifier) load(ctx context.Context, unit string, old *unitSums) (*unitSums, error) {
-	s := &unitSums{path: unit, named: map[string][]saidFile{}}
+	s := &unitSums{path: unit, named: map[string][]saidFile{}, sealed: map[string]time.Time{}}
 	var manifests []string
 	err := v.pages(ctx, layout.UnitsPrefix(unit), func(o backend.Object) error {
 		of, node, open, ok := layout.ParseUnitKey(o.Key)
@@ -329,6 +330,7 @@ func (v *verifier) loadManifest(ctx context.Context, s *unitSums, key string) er
 		s.broken = append(s.broken, f)
 		return nil
 	}
+	s.sealed[m.Node] = m.Sealed
 	for _, f := range m.Files {
 		p := s.path
 		if f.Path != "" {
@@ -638,7 +640,7 @@ func (v *verifier) compare(ctx context.Context, c *check) (f VerifiedFile, err e
 	extra := c.unit != nil && c.unit.named[c.key] == nil
 	switch {
 	case !c.there:
-		f.Status, f.Expected = VerifyMissing, want.String()
+		f.Status, f.Expected, f.Reason = VerifyMissing, want.String(), c.newer()
 		return f, nil
 	case !want.known && extra:
 		f.Status, f.Against, f.Reason = VerifyExtra, "", "no manifest names it"
@@ -684,6 +686,18 @@ func (c *check) older(crc uint32) string {
 	for _, s := range c.unit.named[c.key][1:] {
 		if e := s.expectation(); e.size == c.obj.Size && e.crc == crc {
 			return fmt.Sprintf("it is what node %s published, sealed %s", s.node, s.sealed.Format(time.RFC3339))
+		}
+	}
+	return ""
+}
+
+// newer says that another node has published in the directory since the one that names a
+// missing file. It may have deleted the file: no manifest tells of a deletion.
+func (c *check) newer() string {
+	by := c.unit.named[c.key][0]
+	for node, sealed := range c.unit.sealed {
+		if node != by.node && sealed.After(by.sealed) {
+			return fmt.Sprintf("node %s has published there since, and may have deleted it", node)
 		}
 	}
 	return ""

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func (e *mountEngine) Prefetch(ctx context.Context, paths []string, progress fun
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer stop()
-		return e.fetch(gctx, paths)
+		return e.fetchAll(gctx, paths)
 	})
 	tick := time.NewTicker(prefetchEvery)
 	defer tick.Stop()
@@ -75,10 +76,29 @@ func (e *mountEngine) Prefetch(ctx context.Context, paths []string, progress fun
 		}
 	}
 	if err := g.Wait(); err != nil {
-		return errors.Join(err, ctx.Err())
+		return cmp.Or(ctx.Err(), err)
 	}
 	progress(prefetchProgress{Bytes: total, Total: total})
-	return e.allLocal(ctx, paths)
+	return nil
+}
+
+// fetchAll fetches, looks at what is not there after all (it may have gone again, or, in a
+// directory that was made a moment ago, not have been seen), and fetches just that.
+func (e *mountEngine) fetchAll(ctx context.Context, paths []string) error {
+	if err := e.fetch(ctx, paths); err != nil {
+		return err
+	}
+	gone, err := e.remoteOnly(ctx, paths)
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	if err := e.fetch(ctx, gone); err != nil {
+		return err
+	}
+	if gone, err = e.remoteOnly(ctx, paths); len(gone) > 0 {
+		return e.tooMuch(gone)
+	}
+	return err
 }
 
 func (e *mountEngine) fetch(ctx context.Context, paths []string) error {
@@ -138,20 +158,18 @@ func (e *mountEngine) isLocal(path string) bool {
 	return err == nil || !errors.Is(err, fs.ErrNotExist)
 }
 
-// allLocal tells which files below paths are not in the cache.
-func (e *mountEngine) allLocal(ctx context.Context, paths []string) error {
-	gone, example := 0, ""
+// remoteOnly lists the files below paths that the mount shows and the cache does not have.
+func (e *mountEngine) remoteOnly(ctx context.Context, paths []string) (list []string, err error) {
 	var walk func(path string, dir bool) error
 	walk = func(path string, dir bool) error {
 		if !dir {
 			if !e.isLocal(path) {
-				gone++
-				example = path
+				list = append(list, path)
 			}
 			return ctx.Err()
 		}
-		list, err := e.cache.ReadDir(ctx, path)
-		for _, entry := range list {
+		entries, err := e.cache.ReadDir(ctx, path)
+		for _, entry := range entries {
 			if err == nil {
 				err = walk(strings.TrimPrefix(path+"/"+entry.Name, "/"), entry.Type == syscall.S_IFDIR)
 			}
@@ -164,30 +182,21 @@ func (e *mountEngine) allLocal(ctx context.Context, paths []string) error {
 			err = walk(path, info.Mode&syscall.S_IFMT == syscall.S_IFDIR)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if gone == 0 {
-		return nil
-	}
+	return list, nil
+}
+
+// tooMuch says that not all of what was prefetched fits into the cache.
+func (e *mountEngine) tooMuch(gone []string) error {
 	r := e.cache.CacheReport()
 	bound := "min_free is " + bytesText(r.MinFree)
 	if r.Limit > 0 {
 		bound = "cache_size is " + bytesText(r.Limit) + ", " + bound
 	}
-	return errTooMuch{gone, example, bound}
-}
-
-// errTooMuch says that not all of what was prefetched fits into the cache.
-type errTooMuch struct {
-	files   int
-	example string
-	bound   string
-}
-
-func (e errTooMuch) Error() string {
-	return "not all of it fits into the cache: " + countText(e.files, "file") + ", " + printable(e.example) +
-		" for one, had to go again (" + e.bound + "; trainfs cache shows what takes the space)"
+	return fmt.Errorf("not all of it fits into the cache: %s, %s for one, had to go again (%s; trainfs cache shows what takes the space)",
+		countText(len(gone), "file"), printable(gone[0]), bound)
 }
 
 // readOnlyEngine is that of a mount that writes nothing. What an earlier mount has left to
