@@ -80,13 +80,26 @@ func TestKilledAtAnyMomentOfACommitItIsCommittedAfterRemount(t *testing.T) {
 	})
 }
 
-// holders are programs that write half of a file, $0, and keep it open until their stdin
-// ends. Of a program that ends with the file open, the kernel tells FUSE as of a close: a
-// child of the writer must not make half a file whole.
+// holders are programs that write parts of a file and keep it open until their stdin ends.
+// The kernel tells FUSE of every descriptor that is closed, a copy's and a child's too:
+// that must not make half a file whole.
 var holders = map[string]string{
-	"plain":  `exec 3>"$0" && printf half >&3 && echo ready && read x`,
-	"forked": `exec 3>"$0" && printf half >&3 && /bin/true && echo ready && read x`,
+	"plain":            ``,
+	"copy closed":      `os.close(os.dup(f.fileno()))`,
+	"child has exited": `os.fork() == 0 and os._exit(0) or os.wait()`,
 }
+
+const holderProgram = `
+import os, sys
+f = open(sys.argv[1], "w")
+f.write("half")
+f.flush()
+%s
+f.write(" more")
+f.flush()
+print("ready", flush=True)
+sys.stdin.read()
+`
 
 func TestKilledWhileAFileIsOpenItIsTorn(t *testing.T) {
 	for name, script := range holders {
@@ -100,7 +113,7 @@ func killWhileOpen(t *testing.T, s *store, script string) {
 	m := s.mount(t)
 	torn, whole := "trial/checkpoint_000001", "trial/checkpoint_000002"
 	write(t, filepath.Join(mkdir(t, m.path(torn)), "optimizer.pt"), "whole")
-	holder := exec.Command("sh", "-c", script, m.path(torn, "model.pt"))
+	holder := exec.Command(python, "-c", fmt.Sprintf(holderProgram, script), m.path(torn, "model.pt"))
 	release, err := holder.StdinPipe()
 	must(t, err)
 	output := startJob(t, holder)
@@ -118,7 +131,7 @@ func killWhileOpen(t *testing.T, s *store, script string) {
 	want(t, "its own word", m.state(torn), "torn")
 	eventually(t, "the other one is committed", func() bool { return m.state(whole) == "committed" })
 	s.wantKeys(whole + "/model.pt")
-	want(t, "what there is of it", read(t, m.path(torn, "model.pt")), "half")
+	want(t, "what there is of it", read(t, m.path(torn, "model.pt")), "half more")
 	r := run(t, m.env, trainfs, "wait", "-q", "--timeout", "30s", m.dir)
 	if r.code != 1 || !strings.Contains(r.output, torn) {
 		t.Errorf("wait: exit code %d\n%s", r.code, r.output)

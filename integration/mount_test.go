@@ -74,6 +74,9 @@ func (m *mount) cleanup() {
 			_ = unix.Unmount(m.dir, unix.MNT_DETACH)
 		}
 	}
+	if pid := daemonOf(m.t, m.dir); pid != 0 && m.t.Failed() {
+		_ = unix.Kill(pid, unix.SIGKILL) // it would go on without its cache directory
+	}
 	log := m.log()
 	if strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
 		m.t.Errorf("the daemon's log:\n%s", log)

@@ -1,6 +1,7 @@
 package uploader
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,7 +100,7 @@ const (
 	verifyParallel = 8        // files, and requests, at the same time
 	verifyRange    = 32 << 20 // of one request, bytes
 	verifyAhead    = 10_000   // files that are found before they are read
-	verifyTries    = 4        // of a request that may heal
+	verifyTries    = 3        // of a request that may heal
 	verifyRounds   = 4        // looks at a file that keeps changing
 	verifyStall    = 30 * time.Second
 )
@@ -116,7 +117,7 @@ func (u *Uploader) Verify(ctx context.Context, paths []string, report func(Verif
 		for _, p := range outermost(paths) {
 			w := &verifyWalk{verifier: v, path: p, out: found, units: map[string]bool{}}
 			if err := w.walk(gctx); err != nil {
-				return fmt.Errorf("verify %s: %w", p, err)
+				return fmt.Errorf("verify %s: %w", cmp.Or(p, "everything"), err)
 			}
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 )
@@ -13,7 +14,7 @@ import (
 // into an exit code.
 func newApp(stdout, stderr io.Writer) *cli.App {
 	cli.VersionFlag = &cli.BoolFlag{Name: "version", Usage: "print the version"}
-	return &cli.App{
+	app := &cli.App{
 		Name:      "trainfs",
 		Usage:     "mount remote storage for training jobs: writes at the speed of the local disk, checkpoints all or nothing",
 		UsageText: "trainfs COMMAND [FLAGS] …\ntrainfs SOURCE MOUNTPOINT [-o OPTIONS]   the same as trainfs mount",
@@ -35,6 +36,27 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or option, 3 a --timeout pass
 			optionsCommand(), versionCommand(),
 		},
 	}
+	app.CustomAppHelpTemplate = strings.Replace(cli.AppHelpTemplate,
+		`{{template "visibleCommandCategoryTemplate" .}}`, commandGroups(app.Commands), 1)
+	return app
+}
+
+// commandGroups lists the commands by group, in our order; the library's own is the
+// alphabet's.
+func commandGroups(commands []*cli.Command) string {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	group := ""
+	for _, c := range commands {
+		if c.Category != group {
+			group = c.Category
+			fmt.Fprintf(tw, "\n   %s:", group)
+		}
+		fmt.Fprintf(tw, "\n     %s\t%s", c.Name, c.Usage)
+	}
+	fmt.Fprint(tw, "\n     help\tshow this, or the help of one command")
+	tw.Flush() // a Builder takes everything
+	return b.String()
 }
 
 func usageError(_ *cli.Context, err error, _ bool) error {

@@ -178,7 +178,7 @@ func TestVerifiedFilesAreToldWithinBounds(t *testing.T) {
 	}
 	tell(uploader.VerifiedFile{Path: layout.ManifestKey("a", "n"), Status: uploader.VerifyMismatch, Reason: "malformed"})
 	v.result = uploader.VerifyResult{OK: 1, Unverified: 100, Mismatch: 51, BytesDone: 1 << 20}
-	v.finish()
+	v.finish(true)
 	b, err := os.ReadFile(f.Name())
 	if err != nil {
 		t.Fatal(err)
@@ -230,5 +230,28 @@ func TestReadOnlyMountWaitsForNothing(t *testing.T) {
 	cancel()
 	if err := ro.Run(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestHelpShowsEveryCommandWithAnExampleInItsGroup(t *testing.T) {
+	var out bytes.Buffer
+	if err := newApp(&out, &out).Run([]string{"trainfs", "--help"}); err != nil {
+		t.Fatal(err)
+	}
+	at := -1
+	for _, want := range []string{
+		categoryMounts + ":", " mount ", " umount ", categoryUploads + ":", " status ", " wait ", " commit ",
+		categoryCache + ":", " cache ", " prefetch ", " evict ", " verify ", categoryProgram + ":", " options ", " version ",
+	} {
+		i := strings.Index(out.String()[at+1:], want)
+		if i < 0 {
+			t.Fatalf("%q does not come in its turn in\n%s", want, out.String())
+		}
+		at += 1 + i
+	}
+	for _, c := range newApp(nil, nil).Commands {
+		if !strings.Contains(c.Description, "Examples:\n  trainfs "+c.Name) || c.Category == "" {
+			t.Errorf("%s has no example or no group", c.Name)
+		}
 	}
 }

@@ -95,7 +95,7 @@ passed.
   extra       in a checkpoint directory, and no manifest names it; no error
   unverified  nobody knows a checksum, or it is being written; no error
 
-With --json one object a line: a file, and at the end {"result": …}.
+With --json one object a line: a file, and at the end {"result": …, "complete": true}.
 
 ` + examples("trainfs verify /mnt/train/run1/checkpoint_000003", "trainfs verify --json /mnt/train | jq 'select(.status == \"mismatch\")'"),
 		Category:     categoryCache,

@@ -37,7 +37,7 @@ func (v *verification) run(ctx context.Context, paths []string, o transferOption
 		o.quiet = o.quiet || v.json
 		v.hold = !o.quiet
 	}
-	ctx, view, end := o.begin(ctx, "verified")
+	ctx, view, end := o.begin(ctx, "read")
 	for _, g := range groups {
 		before := v.result
 		err = g.client.verify(ctx, g.inside, func(e uploader.VerifyEvent) {
@@ -55,7 +55,7 @@ func (v *verification) run(ctx context.Context, paths []string, o transferOption
 		view.complete()
 	}
 	end() // before lines that would go into the bar
-	v.finish()
+	v.finish(err == nil)
 	switch {
 	case err != nil:
 		return o.ended(ctx, err, fmt.Sprintf("%s of %s verified, %s", bytesText(v.result.BytesDone), bytesText(v.result.Bytes), resultText(v.result)))
@@ -120,14 +120,14 @@ func (v *verification) line(text string) {
 	fmt.Fprintln(v.out, text)
 }
 
-// finish prints what was held back, and the sum.
-func (v *verification) finish() {
+// finish prints what was held back, and the sum; complete tells that it is of everything.
+func (v *verification) finish(complete bool) {
 	v.hold = false
 	for _, text := range v.held {
 		v.line(text)
 	}
 	if v.json {
-		if b, err := json.Marshal(map[string]uploader.VerifyResult{"result": v.result}); err == nil {
+		if b, err := json.Marshal(map[string]any{"result": v.result, "complete": complete}); err == nil {
 			v.line(string(b))
 		}
 		return
