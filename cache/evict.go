@@ -7,8 +7,6 @@ import (
 	"sort"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // This file keeps the cache within its bounds. What counts is the disk space of the
@@ -164,10 +162,9 @@ func (c *Cache) evictLoop() {
 func (c *Cache) recount() {
 	c.mu.Lock()
 	for h := range c.mu.handles {
-		var st unix.Stat_t
-		if p := h.Path(); unix.Fstat(int(h.file.Fd()), &st) == nil && st.Nlink > 0 {
-			s := fromUnix(&st)
-			c.account(p, &s, time.Now())
+		p := h.Path()
+		if st, err := c.tree.lstat(p); err == nil && st.Ino == h.ino {
+			c.account(p, &st, time.Now())
 		}
 	}
 	c.mu.Unlock()

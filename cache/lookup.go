@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"sort"
+	"strings"
 	"syscall"
 	"time"
 
@@ -219,6 +220,19 @@ func (c *Cache) buried(path string) bool {
 	return false
 }
 
+// buriedIn are the names in a directory that wait for their deletion in the store.
+func (c *Cache) buriedIn(dir string) map[string]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[string]bool{}
+	for key := range c.mu.tombs {
+		if p := strings.TrimSuffix(key, "/"); p != "" && parent(p) == dir {
+			out[base(p)] = true
+		}
+	}
+	return out
+}
+
 // ReadDir lists a directory: what is in the tree, and the remote names beside it.
 func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 	local, err := c.tree.names(path)
@@ -258,13 +272,16 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 
 // remoteNames lists the remote names of a directory that may be shown.
 func (c *Cache) remoteNames(ctx context.Context, path string) ([]DirEntry, error) {
+	// A deletion may be carried out while the store is asked: then the name is in the
+	// answer, and the tombstone gone.
+	before := c.buriedIn(path)
 	entries, err := c.names.children(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]DirEntry, 0, len(entries))
 	for name, e := range entries {
-		if e.key("") == "" && c.buried(join(path, name)) {
+		if e.key("") == "" && (before[name] || c.buried(join(path, name))) {
 			continue
 		}
 		d := DirEntry{Name: name}

@@ -187,6 +187,9 @@ func (c *Cache) bury(path string, t tombstone) error {
 	c.mu.Lock()
 	delete(c.mu.moved, path)
 	c.mu.tombs[path] = t
+	if c.cfg.Layout.Classify(path, false).Unit != path {
+		c.touch(path, false) // a member goes with its unit's next commit, not by itself
+	}
 	c.mu.Unlock()
 	return nil
 }

@@ -63,6 +63,9 @@ func claimDir(dir, source string) (*nodeFile, *flock.Flock, error) {
 			return nil, nil, err
 		}
 	}
+	if err := checkForeign(dir); err != nil {
+		return nil, nil, err
+	}
 	lock := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))
 	ok, err := lock.TryLock()
 	if err != nil {
@@ -110,10 +113,14 @@ func loadNode(dir, source string) (*nodeFile, error) {
 	return &n, nil
 }
 
-func newNode(dir, path, source string) (*nodeFile, error) {
+// checkForeign refuses a directory that holds what is not trainfs's.
+func checkForeign(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "node.json")); err == nil {
+		return nil
+	}
 	names, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range names {
 		switch e.Name() {
@@ -121,9 +128,13 @@ func newNode(dir, path, source string) (*nodeFile, error) {
 		case "tree", "journal", "lost+found", "fetch", "opens":
 			// node.json alone was lost: everything else tells what it needs to.
 		default:
-			return nil, fmt.Errorf("%w: %s holds %q, which is not trainfs's; choose an empty directory", ErrForeign, dir, e.Name())
+			return fmt.Errorf("%w: %s holds %q, which is not trainfs's; choose an empty directory", ErrForeign, dir, e.Name())
 		}
 	}
+	return nil
+}
+
+func newNode(dir, path, source string) (*nodeFile, error) {
 	id := make([]byte, 8)
 	rand.Read(id)
 	n := &nodeFile{Format: formatVersion, Node: hex.EncodeToString(id), Source: source}

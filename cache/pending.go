@@ -252,15 +252,17 @@ func (c *Cache) Recheck() {
 		var r fileRecord
 		if found, err := c.journal.get(tableFile, p, &r); err == nil && found && !r.clean(&st) {
 			c.mu.Lock()
-			if c.mu.units[c.cfg.Layout.Classify(p, false).Unit] == nil {
+			class := c.cfg.Layout.Classify(p, false)
+			changed := c.mu.writers[p] == 0 && c.mu.units[class.Unit] == nil
+			if changed {
 				c.touch(p, false)
-				if canSnapshot := c.cfg.Layout.Classify(p, false).Kind == layout.Tracker; canSnapshot {
-					c.mu.Unlock()
-					c.snapshotTrackerAt(p)
-					c.mu.Lock()
-				}
 			}
 			c.mu.Unlock()
+			if changed && class.Kind == layout.Tracker {
+				if err := c.snapshotTrackerAt(p); err != nil {
+					c.log.Error("a tracker was changed through a mapping, and cannot be read", "path", p, "err", err)
+				}
+			}
 			c.poke()
 		}
 	}

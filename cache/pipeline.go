@@ -54,14 +54,15 @@ type Snapshot struct {
 	Files   []FileState // in path order; directories of a checkpoint included
 	Removed []string    // keys of members that were deleted since the last commit
 
-	Replaces bool // the directory was deleted before, and the store may have more of it
-	Empty    bool // a directory with nothing in it
+	seq      uint64 // tombstones younger than this are not covered
+	Replaces bool   // the directory was deleted before, and the store may have more of it
+	Empty    bool   // a directory with nothing in it
 }
 
 // Snapshot looks at a unit. ErrGone, ErrReopened.
 func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 	c.mu.Lock()
-	s := &Snapshot{Unit: u, Gen: u.gen}
+	s := &Snapshot{Unit: u, Gen: u.gen, seq: c.mu.seq}
 	gone, writers := u.gone, u.writers
 	s.Replaces = c.mu.tombs[u.Path].Unit
 	for key, t := range c.mu.tombs {
@@ -307,38 +308,49 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 		bytes += d.ID.Size
 		ops = append(ops,
 			put(tableFile, d.Path, fileRecord{ID: d.ID, Attrs: attrs{d.Attr.Mode, d.Attr.UID, d.Attr.GID}, CRC32C: d.CRC32C, ETag: d.ETag, Mine: true}),
-			del(tableHint, d.Path), del(tableStage, d.Path), del(tableTomb, d.Path), del(tableMoved, d.Path))
+			del(tableHint, d.Path), del(tableStage, d.Path), del(tableMoved, d.Path))
 	}
 	for _, f := range s.Files {
 		if f.Type == layout.TypeDir {
 			ops = append(ops, put(tableDir, f.Path, dirRecord{Marker: s.Unit.Class.Kind != layout.Checkpoint, Mine: true, Mode: f.Attr.Mode}))
 		}
 	}
-	for _, key := range s.Removed {
-		ops = append(ops, del(tableTomb, key))
-	}
-	ops = append(ops, del(tableSeal, s.Unit.Path), del(tableTomb, s.Unit.Path))
+	ops = append(ops, del(tableSeal, s.Unit.Path))
+	c.mu.Lock()
+	ops = append(ops, c.settleTombs(s, done)...)
+	c.mu.Unlock()
 	if err := c.journal.write(ops...); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	for _, d := range done {
-		delete(c.mu.tombs, d.Path)
 		delete(c.mu.unknown, d.Path)
 		delete(c.mu.moved, d.Path)
 		if len(c.mu.recent) < maxRecent {
 			c.mu.recent[d.Path] = time.Now()
 		}
 	}
-	for _, key := range s.Removed {
-		delete(c.mu.tombs, key)
-	}
-	delete(c.mu.tombs, s.Unit.Path)
 	c.settled(s.Unit, s.Gen)
 	c.mu.stats.lastCommitted = s.Unit.Path
 	c.mu.Unlock()
 	c.names.committed(s)
 	return nil
+}
+
+// settleTombs drops the tombstones that a commit has carried out or made void: those that
+// its snapshot has seen. Callers hold mu.
+func (c *Cache) settleTombs(s *Snapshot, done []Done) (ops []op) {
+	keys := append([]string{s.Unit.Path}, s.Removed...)
+	for _, d := range done {
+		keys = append(keys, d.Path)
+	}
+	for _, key := range keys {
+		if t, ok := c.mu.tombs[key]; ok && t.Seq <= s.seq {
+			delete(c.mu.tombs, key)
+			ops = append(ops, del(tableTomb, key))
+		}
+	}
+	return ops
 }
 
 // settled forgets a unit that is committed, unless it was touched meanwhile or is
@@ -362,6 +374,15 @@ func (n *names) committed(s *Snapshot) {
 	if s.Unit.Dir && s.Unit.Class.Kind == layout.Checkpoint {
 		delete(n.views, s.Unit.Path)
 		return
+	}
+	for _, f := range s.Files {
+		if f.Remote { // it has no place in the tree that would show it
+			n.dir(parent(f.Path)).entries[base(f.Path)] = remoteEntry{
+				size: f.ID.Size, modified: f.ID.Mtime, seen: time.Now().UnixNano(),
+				more: &entryMore{attr: f.Attr, crc: f.CopyCRC, hasCRC: true},
+			}
+			return
+		}
 	}
 	if d := n.dirs[parent(s.Unit.Path)]; d != nil {
 		delete(d.entries, base(s.Unit.Path))

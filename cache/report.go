@@ -253,6 +253,11 @@ func (c *Cache) StoreAnswered(err error) {
 	c.mu.Lock()
 	c.mu.stats.storeErr = err
 	c.mu.Unlock()
+	if err == nil {
+		c.names.mu.Lock()
+		c.names.lost = nil
+		c.names.mu.Unlock()
+	}
 }
 
 // BytesUploaded since the start.

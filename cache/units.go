@@ -367,6 +367,14 @@ func (c *Cache) Blockers(u *Unit, seq uint64, named []string) []string {
 	return out
 }
 
+// HereOrCommitted tells whether a checkpoint directory is in the tree, or this node has
+// published it.
+func (c *Cache) HereOrCommitted(unit string) bool {
+	var r ownRecord
+	found, err := c.journal.get(tableOwn, unit, &r)
+	return err != nil || found || c.tree.exists(unit)
+}
+
 // Torn are the torn checkpoints that a tracker names.
 func (c *Cache) Torn(tracker *Unit, named []string) (out []string) {
 	c.mu.Lock()

@@ -24,6 +24,14 @@ func (u *Uploader) commitTracker(ctx context.Context, unit *cache.Unit) error {
 	var first []string
 	for i := len(versions) - 1; i >= 0; i-- {
 		v := versions[i]
+		if i < len(versions)-1 {
+			if lost, err := u.namesLost(ctx, unit, v); err != nil || lost {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+		}
 		if first = u.c.Blockers(unit, v.Seq, v.Named); len(first) > 0 {
 			continue // on this node: never before them
 		}
@@ -60,6 +68,25 @@ func (u *Uploader) missing(ctx context.Context, unit *cache.Unit, v cache.Tracke
 		}
 	}
 	return out, nil
+}
+
+// namesLost tells whether an older version names a checkpoint that was deleted before it
+// ever arrived: the store must not say that the run was there.
+func (u *Uploader) namesLost(ctx context.Context, unit *cache.Unit, v cache.TrackerVersion) (bool, error) {
+	for _, name := range v.Named {
+		path := join(parent(unit.Path), name)
+		if u.c.HereOrCommitted(path) {
+			continue
+		}
+		page, err := u.store.List(ctx, backend.ListOptions{Prefix: path, Limit: 1})
+		if err != nil {
+			return false, err
+		}
+		if len(page.Objects) == 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // holds remembers since when trackers wait for what this node cannot bring
