@@ -274,6 +274,9 @@ func (c *Cache) Dir() string { return c.dir }
 // Node is the id of this cache directory.
 func (c *Cache) Node() string { return c.node.Node }
 
+// ReadOnly tells that nothing may be written to the store.
+func (c *Cache) ReadOnly() bool { return c.cfg.ReadOnly }
+
 // Store is the remote side.
 func (c *Cache) Store() backend.Store { return c.cfg.Store }
 

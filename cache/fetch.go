@@ -273,11 +273,15 @@ func (d *fetch) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 	for {
 		d.mu.Lock()
 		missing, noSpace, err, changed := d.missing(first, last), d.mu.noSpace, d.mu.err, d.mu.changed
+		unchecked := d.mu.left == 0 && !d.mu.ended && err == nil // the end is not told before it is known to be right
 		if len(missing) > 0 && err == nil && !noSpace {
 			d.mu.urgent = append(d.mu.urgent, missing...)
 		}
 		d.mu.Unlock()
 		switch {
+		case unchecked:
+		case err != nil && len(missing) == 0 && errors.Is(err, ErrCorrupt):
+			return 0, err
 		case len(missing) == 0:
 			return readFull(d.file, p, off)
 		case err != nil:
@@ -401,7 +405,7 @@ func (c *Cache) fetchUnit(ctx context.Context, path string) error {
 	g := newLimited(ctx, 2)
 	var walk func(dir string) error
 	walk = func(dir string) error {
-		list, err := c.remoteNames(g.ctx, dir)
+		list, err := c.ReadDir(g.ctx, dir)
 		if err != nil {
 			return err
 		}
@@ -411,6 +415,9 @@ func (c *Cache) fetchUnit(ctx context.Context, path string) error {
 				if err := walk(p); err != nil {
 					return err
 				}
+				continue
+			}
+			if e.Type != syscall.S_IFREG && e.Type != syscall.S_IFLNK && e.Type != 0 {
 				continue
 			}
 			g.Go(func() error { return c.localize(g.ctx, p, false) })
@@ -429,7 +436,7 @@ func (d *fetch) String() string { return fmt.Sprintf("fetch of %s", d.path) }
 func (c *Cache) Prefetch(ctx context.Context, paths []string) error {
 	for _, p := range paths {
 		if err := c.localize(ctx, p, false); err != nil {
-			return fmt.Errorf("prefetch %s: %w", p, err)
+			return fmt.Errorf("prefetch %q: %w", p, err)
 		}
 		st, err := c.tree.lstat(p)
 		if err != nil {

@@ -37,6 +37,7 @@ type FileState struct {
 	Target string // of a symbolic link
 
 	Remote   bool   // it is only in the store, under CopyFrom
+	Evicted  bool   // committed by this node, and only in the store now
 	Clean    bool   // the store has just this, attributes included
 	Known    bool   // the store has, or had, something under this path that this node knows
 	CRC32C   uint32 // of what the store has, if Known
@@ -107,6 +108,11 @@ func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 		}
 		return nil
 	})
+	evicted, eerr := c.evictedStates(s)
+	if eerr != nil {
+		return nil, eerr
+	}
+	s.Files = append(s.Files, evicted...)
 	moved := c.movedStates(u)
 	if errors.Is(err, fs.ErrNotExist) && len(moved) > 0 {
 		err = nil
@@ -117,6 +123,31 @@ func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 	s.Files = append(s.Files, moved...)
 	sort.Slice(s.Files, func(i, j int) bool { return s.Files[i].Path < s.Files[j].Path })
 	return s, err
+}
+
+// evictedStates are the members of a checkpoint directory that this node has committed and
+// evicted since: the next manifest speaks of them, too.
+func (c *Cache) evictedStates(s *Snapshot) (out []FileState, err error) {
+	u := s.Unit
+	if !u.Dir || u.Class.Kind != layout.Checkpoint {
+		return nil, nil
+	}
+	here := make(map[string]bool, len(s.Files))
+	for _, f := range s.Files {
+		here[f.Path] = true
+	}
+	err = below(c.journal, tableFile, u.Path, func(p string, r fileRecord) error {
+		if here[p] || !r.Mine || r.ID == (Identity{}) || c.unitPath(p) != u.Path || c.buried(p) {
+			return nil
+		}
+		out = append(out, FileState{
+			Path: p, Rel: strings.TrimPrefix(p, u.Path+"/"), Type: layout.TypeFile, ID: r.ID,
+			Attr:    backend.Attr{Mode: r.Attrs.Mode, UID: r.Attrs.UID, GID: r.Attrs.GID, Mtime: time.Unix(0, r.ID.Mtime)},
+			Evicted: true, Clean: true, Known: true, CRC32C: r.CRC32C, ETag: r.ETag,
+		})
+		return nil
+	})
+	return out, err
 }
 
 // fileState is nil for what never goes up: pipes, sockets, devices.
@@ -223,6 +254,12 @@ func (c *Cache) Same(s *Snapshot) error {
 	}
 	for _, f := range s.Files {
 		if f.Type == layout.TypeDir {
+			continue
+		}
+		if f.Evicted {
+			if c.tree.exists(f.Path) || c.buried(f.Path) {
+				return ErrReopened
+			}
 			continue
 		}
 		if f.Remote {

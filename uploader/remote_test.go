@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/crc32c"
 )
 
 // seeded is a store with a committed checkpoint and an artifact, and a node that has
@@ -154,5 +157,67 @@ func TestRmdirOfRemoteDirectoryThatIsNotEmpty(t *testing.T) {
 	b.wait()
 	if got := objs(); got != "run/notes" {
 		t.Errorf("objects: %s", got)
+	}
+}
+
+// A commit that finds some of its files evicted still speaks of them.
+func TestManifestKeepsEvictedMembers(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.mkdir("run/checkpoint_000000")
+	n.write("run/checkpoint_000000/a", big(1, 2<<20))
+	n.wait()
+	if freed, kept, err := n.Evict(ctx, []string{"run"}); freed == 0 || err != nil {
+		t.Fatalf("evict: %d, %v, %v", freed, kept, err)
+	}
+	n.write("run/checkpoint_000000/b", "b")
+	n.wait()
+	res, err := n.up.Verify(ctx, []string{"run"}, func(VerifyEvent) {})
+	if err != nil || res.OK != 2 {
+		t.Errorf("verify: %+v, %v", res, err)
+	}
+	if n.read("run/checkpoint_000000/a") != big(1, 2<<20) {
+		t.Error("content differs")
+	}
+}
+
+func TestUnlinkOfOneMemberOnANodeThatHasNothingElseOfIt(t *testing.T) {
+	b, _, objs, _ := seeded(t)
+	if err := b.walkTo("run/checkpoint_000000/model"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Unlink(ctx, "run/checkpoint_000000/model"); err != nil {
+		t.Fatal(err)
+	}
+	b.wait()
+	if got := objs(); got != "run/checkpoint_000000/sub/meta run/notes" {
+		t.Errorf("objects: %s", got)
+	}
+}
+
+// What is wrong in the store does not read as success, even if it was read as it came.
+func TestCorruptContentEndsInAnError(t *testing.T) {
+	s := newFaulty()
+	a := startNode(t, s)
+	a.mkdir("run")
+	a.mkdir("run/checkpoint_000000")
+	a.write("run/checkpoint_000000/f", big(1, 20<<20))
+	a.wait()
+	other := big(2, 20<<20)
+	s.Put(ctx, "run/checkpoint_000000/f", backend.Content{R: strings.NewReader(other), Size: 20 << 20, CRC32C: crc32c.Checksum([]byte(other))}, backend.PutOptions{})
+	b := startNode(t, s)
+	h, err := b.Open(ctx, "run/checkpoint_000000/f", unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.shut(h)
+	for off := int64(0); off < 20<<20; off += 1 << 20 {
+		if _, err = h.ReadAt(ctx, make([]byte, 1<<20), off); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, syscall.EIO) {
+		t.Errorf("all of it was read without an error: %v", err)
 	}
 }

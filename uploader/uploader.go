@@ -85,6 +85,10 @@ func New(c *cache.Cache, cfg Config) *Uploader {
 // is half done then is in the journal. It is called once.
 func (u *Uploader) Run(ctx context.Context) error {
 	u.ctx = ctx
+	if u.c.ReadOnly() { // what an earlier mount has left to do stays to be done
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	defer u.work.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -73,8 +73,10 @@ type session struct {
 	started time.Time
 
 	gone      chan struct{} // closed once the kernel has let go of the mount
-	shutdowns sync.RWMutex  // held for reading by every Shutdown under way
-	noWait    atomic.Bool   // the user does not want to wait for uploads
+	asked     chan struct{} // closed once a Shutdown has unmounted and seen the uploads through
+	askOnce   sync.Once
+	shutdowns sync.RWMutex // held for reading by every Shutdown under way
+	noWait    atomic.Bool  // the user does not want to wait for uploads
 }
 
 // run mounts, calls ready once the mount answers, and serves until it is unmounted, or ctx
@@ -90,7 +92,7 @@ func (s *session) run(ctx context.Context, ready func() error) (err error) {
 		s.log.Warn("programs still hold files of the mount, and lose them now", "path", s.cfg.MountPoint)
 	}()
 	s.started = time.Now()
-	s.gone = make(chan struct{})
+	s.gone, s.asked = make(chan struct{}), make(chan struct{})
 
 	uploads, endUploads := context.WithCancel(context.WithoutCancel(ctx))
 	defer endUploads()
@@ -151,6 +153,7 @@ func (s *session) serve(ctx context.Context) {
 		s.log.Info("stopping")
 	case <-s.gone:
 		s.log.Info("unmounted", "path", s.cfg.MountPoint)
+	case <-s.asked: // the kernel may keep the mount for another mount namespace
 	}
 	s.shutdowns.Lock()
 	defer s.shutdowns.Unlock()
@@ -311,6 +314,7 @@ func (s *session) Shutdown(ctx context.Context, wait bool, progress func(cache.P
 		return err
 	}
 	s.noWait.Store(true) // what the client waits for happens here
+	defer s.askOnce.Do(func() { close(s.asked) })
 	if !wait {
 		now, end := context.WithCancel(ctx)
 		end()
