@@ -304,6 +304,11 @@ func (h *Handle) Fsync(ctx context.Context) error {
 	return nil
 }
 
+// CanTear tells whether half of the file, taken for the whole, would mislead a reader.
+func (h *Handle) CanTear() bool {
+	return h.write && canTear(h.c.cfg.Layout.Classify(h.Path(), false))
+}
+
 // Killed tells, before Flush, whether the program that closes the file is doing so because
 // a signal kills it: then nobody has finished the file.
 func (h *Handle) Killed(yes bool) { h.killed.Store(yes) }

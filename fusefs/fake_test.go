@@ -94,8 +94,11 @@ type fakeHandle struct {
 	stream *stream
 }
 
-func (h *fakeHandle) File() *os.File                  { return h.file }
-func (h *fakeHandle) Path() string                    { return h.path }
+func (h *fakeHandle) File() *os.File { return h.file }
+func (h *fakeHandle) Path() string   { return h.path }
+func (h *fakeHandle) CanTear() bool  { return true }
+func (h *fakeHandle) Killed(bool)    {}
+
 func (h *fakeHandle) Flush(ctx context.Context) error { return h.call(ctx, "flush", h.path) }
 func (h *fakeHandle) Touched()                        { h.touched.Add(1) }
 

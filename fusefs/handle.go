@@ -95,6 +95,9 @@ func (h *handle) Flush(ctx context.Context) syscall.Errno {
 	if errno := h.LoopbackFile.Flush(ctx); errno != 0 {
 		return presentable(errno)
 	}
+	if h.CanTear() {
+		h.Killed(killed(ctx))
+	}
 	return h.node.s.fail("close", h.Path(), h.Handle.Flush(ctx))
 }
 

@@ -131,16 +131,22 @@ func resolve(path string) (string, error) {
 
 // mountedType is the type of the file system that is mounted at path, the topmost.
 func mountedType(path string) (kind string, mounted bool, err error) {
+	mounts, err := mountsAt(path)
+	if err != nil || len(mounts) == 0 {
+		return "", false, err
+	}
+	return mounts[len(mounts)-1].FSType, true, nil
+}
+
+// mountsAt is what is mounted at path, the topmost last.
+func mountsAt(path string) ([]*mountinfo.Info, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return m.Mountpoint != path, false
 	})
 	if err != nil {
-		return "", false, fmt.Errorf("table of mounts: %w", err)
+		return nil, fmt.Errorf("table of mounts: %w", err)
 	}
-	if len(mounts) == 0 {
-		return "", false, nil
-	}
-	return mounts[len(mounts)-1].FSType, true, nil
+	return mounts, nil
 }
 
 // Unmount takes away the mount at path, whoever serves it. A lazy one vanishes from the

@@ -100,6 +100,10 @@ type Handle interface {
 	ReadAt(ctx context.Context, p []byte, off int64) (int, error)
 	// Path is where the file is now.
 	Path() string
+	// CanTear says that half of this file, taken for the whole, would mislead a reader. Then
+	// Killed tells before each Flush whether it is a signal that closes the file.
+	CanTear() bool
+	Killed(yes bool)
 	// Flush is called at every close of a descriptor, so more than once where a
 	// descriptor was duplicated, also by fork. Its error is what close returns.
 	Flush(ctx context.Context) error
