@@ -99,7 +99,46 @@ func (c *Cache) localOrStream(ctx context.Context, path string) (*fetch, error) 
 	if errors.Is(err, errFetched) {
 		return nil, nil
 	}
+	if err == nil && f.soonHere(ctx) {
+		f.leave()
+		return nil, nil
+	}
 	return f, err
+}
+
+const (
+	rateAfter = 50 * time.Millisecond // how long a download runs before its rate is judged
+	soon      = time.Second           // a file that will be here by then is waited for
+)
+
+// soonHere waits for a download that comes so fast that reading the file afterwards, past
+// this process, is the quicker way; it returns true once the file is in the tree. It
+// gives up as soon as the rate says otherwise.
+func (d *fetch) soonHere(ctx context.Context) bool {
+	if d.c.cfg.Prefetch == PrefetchOff {
+		return false
+	}
+	start, judge := time.Now(), time.NewTicker(rateAfter)
+	defer judge.Stop()
+	d.mu.Lock()
+	before := d.mu.left
+	d.mu.Unlock()
+	for {
+		select {
+		case <-d.done:
+			return d.failure() == nil
+		case <-ctx.Done():
+			return false
+		case <-judge.C:
+		}
+		d.mu.Lock()
+		left, noSpace := d.mu.left, d.mu.noSpace
+		d.mu.Unlock()
+		got, took := before-left, time.Since(start)
+		if noSpace || got == 0 || took > 3*soon/2 || took*time.Duration(left)/time.Duration(got) > soon {
+			return false
+		}
+	}
 }
 
 var errFetched = errors.New("it is in the tree already")
@@ -258,52 +297,49 @@ func (d *fetch) reopen() (*os.File, error) {
 	return os.Open(procFD(int(d.file.Fd())))
 }
 
-// readAt waits until the range is here.
+// readAt reads a range when it is here.
 func (d *fetch) readAt(ctx context.Context, p []byte, off int64) (int, error) {
-	if off >= d.size {
-		// Somebody may have written to the file since it is in the tree.
-		select {
-		case <-d.done:
-			return readFull(d.file, p, off)
-		default:
-			return 0, nil
-		}
+	inFile, err := d.wait(ctx, off, len(p))
+	switch {
+	case err != nil:
+		return 0, err
+	case inFile:
+		return readFull(d.file, p, off)
 	}
-	first, last := int(off/fetchBlock), int((min(off+int64(len(p)), d.size)-1)/fetchBlock)
+	return d.readWindow(ctx, p, off)
+}
+
+// wait waits until a range is here, and tells whether it is in the file; if not, the file
+// has no place in the cache.
+func (d *fetch) wait(ctx context.Context, off int64, n int) (inFile bool, err error) {
+	if off >= d.size || n == 0 {
+		return true, nil
+	}
+	first, last := int(off/fetchBlock), int((min(off+int64(n), d.size)-1)/fetchBlock)
 	for {
 		d.mu.Lock()
 		missing, noSpace, err, changed := d.missing(first, last), d.mu.noSpace, d.mu.err, d.mu.changed
 		unchecked := d.mu.left == 0 && !d.mu.ended && err == nil // the end is not told before it is known to be right
 		if len(missing) > 0 && err == nil && !noSpace {
 			d.mu.urgent = append(d.mu.urgent, missing...)
+			d.spawn()
 		}
 		d.mu.Unlock()
 		switch {
 		case unchecked:
-		case err != nil && len(missing) == 0 && errors.Is(err, ErrCorrupt):
-			return 0, err
+		case err != nil && (len(missing) > 0 || errors.Is(err, ErrCorrupt)):
+			return false, err
 		case len(missing) == 0:
-			return readFull(d.file, p, off)
-		case err != nil:
-			return 0, err
+			return true, nil
 		case noSpace:
-			return d.readWindow(ctx, p, off)
+			return false, nil
 		}
 		select {
 		case <-changed:
-		case <-d.wake():
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return false, ctx.Err()
 		}
 	}
-}
-
-// wake lets the workers see what has become urgent; it never delivers.
-func (d *fetch) wake() <-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.spawn()
-	return nil
 }
 
 // missing lists the blocks of a range that are not here. Callers hold mu.

@@ -375,6 +375,14 @@ func isNoSpace(err error) bool {
 // ReadAt. It is fixed for the life of the handle.
 func (h *Handle) Streaming() bool { return h.stream != nil }
 
+// Wait waits for a range to arrive, and tells whether it can be read from File then.
+func (h *Handle) Wait(ctx context.Context, off int64, n int) (inFile bool, err error) {
+	if h.stream == nil {
+		return true, nil
+	}
+	return h.stream.wait(ctx, off, n)
+}
+
 // ReadAt reads, and waits for the range to arrive. It is short only at the end of the
 // file.
 func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {

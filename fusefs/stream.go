@@ -31,7 +31,14 @@ func (h *handle) Read(ctx context.Context, buf []byte, off int64) (fuse.ReadResu
 	if !h.direct {
 		defer h.waiting.enter(ctx)()
 	}
-	n, err := h.ReadAt(ctx, buf, off)
+	inFile, err := h.Wait(ctx, off, len(buf))
+	if err == nil && inFile { // from there it goes to the kernel without a copy
+		return h.LoopbackFile.Read(ctx, buf, off)
+	}
+	var n int
+	if err == nil {
+		n, err = h.ReadAt(ctx, buf, off)
+	}
 	if err != nil {
 		return nil, h.node.s.fail("read", h.Path(), err)
 	}

@@ -113,6 +113,8 @@ func (f *fake) closed(path string) {
 
 func (h *fakeHandle) Streaming() bool { return h.stream != nil }
 
+func (h *fakeHandle) Wait(context.Context, int64, int) (bool, error) { return false, nil }
+
 func (h *fakeHandle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	s := h.stream
 	s.reads.Add(1)

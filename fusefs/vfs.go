@@ -94,6 +94,8 @@ type Handle interface {
 	// and size and times are those that Stat gives, which do not change as the rest
 	// arrives; File is the file that it becomes.
 	Streaming() bool
+	// Wait waits for a range, and says whether File has it then.
+	Wait(ctx context.Context, off int64, n int) (inFile bool, err error)
 	// ReadAt reads, and waits for the range to arrive or ctx to end. It is short only
 	// at the end of the file, where it gives 0 bytes and no error. What was changed
 	// since all of it is here, it gives as changed.
