@@ -258,7 +258,7 @@ func (h *Handle) Flush(ctx context.Context) error {
 	}
 	path := h.Path()
 	switch class := h.c.cfg.Layout.Classify(path, false); {
-	case class.Kind == layout.Tracker:
+	case class.Kind == layout.Tracker && !h.killed.Load():
 		if err := h.snapshotTracker(&st); err != nil {
 			return err
 		}
