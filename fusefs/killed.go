@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -15,6 +16,8 @@ const (
 	taskSignaled = 0x400
 )
 
+const statPatience = 20 * time.Millisecond
+
 // killed tells whether the program that closes a file is being ended by a signal, so that
 // the kernel closes its files for it. A program that cannot be seen from here, as from
 // another container, counts as alive.
@@ -23,11 +26,22 @@ func killed(ctx context.Context) bool {
 	if !ok || caller.Pid == 0 {
 		return false
 	}
-	stat, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(caller.Pid), 10) + "/stat")
-	if err != nil {
+	// A program that closes a file by exec holds a lock that this read waits for, and waits
+	// itself for the answer to its close. Then it is not being killed; the read ends when
+	// the close is answered.
+	answer := make(chan bool, 1)
+	go func() {
+		stat, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(caller.Pid), 10) + "/stat")
+		answer <- err == nil && killedStat(stat)
+	}()
+	patience := time.NewTimer(statPatience)
+	defer patience.Stop()
+	select {
+	case yes := <-answer:
+		return yes
+	case <-patience.C:
 		return false
 	}
-	return killedStat(stat)
 }
 
 // killedStat reads the ninth field. The second is the program's name, in parentheses, and

@@ -24,13 +24,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// serveForTest mounts in a process of its own, for a test to kill.
+// serveForTest mounts in a process of its own, for a test to kill once it has said that
+// it is ready: go-fuse uses the mount before, and who is killed in that hangs.
 func serveForTest(mnt string) {
 	s, err := Mount(&fake{dir: os.Getenv("FUSEFS_TEST_DIR")}, Config{MountPoint: mnt, Source: "test"})
 	if err != nil {
 		os.Stderr.WriteString(err.Error())
 		os.Exit(1)
 	}
+	os.Stdout.WriteString("ready\n")
 	s.Wait()
 	os.Exit(0)
 }

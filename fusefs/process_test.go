@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -247,14 +248,16 @@ func TestStaleMountIsToldApart(t *testing.T) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "FUSEFS_TEST_SERVE="+mnt, "FUSEFS_TEST_DIR="+t.TempDir())
 	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	live := func() bool {
-		_, mounted, err := mountedType(mnt)
-		return mounted && err == nil
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
 	}
-	eventually(t, "mounted", live)
 	check(mnt, MountPointLive)
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(mnt, link); err != nil {

@@ -19,7 +19,33 @@ import (
 )
 
 // What maps a file of the mount, or may be killed, runs in a process of its own: a page
-// fault that this process is to answer would hold up its own goroutines.
+// fault that this process is to answer would hold up its own goroutines. So would starting
+// a program while it has files of the mount open: exec closes them, and until that is
+// answered, the starting thread can not be stopped for the garbage collector.
+
+// hold has another process open path, until closed.
+func hold(t *testing.T, path string) (closed func()) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", `exec 3<"$1"; echo; read x`, "sh", path)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+		t.Errorf("%s was not opened: %v", path, err)
+	}
+	return func() {
+		in.Close()
+		_ = cmd.Wait()
+	}
+}
 
 // content is what the file of that name holds, no two pages of all alike.
 func content(name string, size int) []byte {
@@ -244,21 +270,14 @@ func TestOpenThatIsOvertakenByTheEndOfTheFetchTriesAgain(t *testing.T) {
 	needPassthrough(t, s)
 	p, data := filepath.Join(mnt, "f"), content("f", 1<<20)
 	f.fetch(t, "f", data, nil)
-	other := exec.Command("sh", "-c", `exec 3<"$1"; read x`, "sh", p)
-	hold, err := other.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	closed := func() {}
 	var overtaken atomic.Bool
 	f.setOpened(func(string) {
 		if overtaken.Swap(true) {
 			return
 		}
 		f.arrive(t, "f")
-		if err := other.Start(); err != nil {
-			t.Error(err)
-		}
-		eventually(t, "the other is open", func() bool { n, _ := s.handles.open(); return n == 1 })
+		closed = hold(t, p)
 	})
 	opened := f.count("open")
 	if got := read(t, p); got != string(data) {
@@ -270,8 +289,7 @@ func TestOpenThatIsOvertakenByTheEndOfTheFetchTriesAgain(t *testing.T) {
 	if through, cached := s.handles.open(); through == 0 || cached != 0 {
 		t.Errorf("%d by passthrough, %d cached", through, cached)
 	}
-	hold.Close()
-	_ = other.Wait()
+	closed()
 }
 
 func TestBrokenContractIsESTALEAndToldOnce(t *testing.T) {
@@ -501,13 +519,10 @@ func TestDirectIO(t *testing.T) {
 			}
 		}
 		dd()
-		reader, err := os.Open(p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		closed := hold(t, p)
 		f.arrive(t, "f")
 		dd() // whole and cached
-		reader.Close()
+		closed()
 		on, _ := s.Passthrough()
 		if opensWith(t, s, p) != on {
 			t.Error("not by passthrough")
