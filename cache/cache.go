@@ -151,6 +151,13 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	if err := cfg.applyDefaults(); err != nil {
 		return nil, err
 	}
+	_, serr := os.Lstat(cfg.Dir)
+	fresh := os.IsNotExist(serr)
+	defer func() {
+		if err != nil && fresh { // made by this call, and nothing of anybody's is in it
+			os.RemoveAll(cfg.Dir)
+		}
+	}()
 	node, lock, err := claimDir(cfg.Dir, cfg.Source)
 	if err != nil {
 		return nil, err
