@@ -11,6 +11,9 @@
 //   - Listing a directory costs one [VFS.ReadDir] and no lookup of its entries.
 //   - Where passthrough can be had, reads and writes never reach this process. Where it
 //     cannot, everything works without it, and [Server.Passthrough] says why.
+//   - A file that is still being fetched can be read, mapped and copied as one that is
+//     whole. That its fetch ends is seen by no program, and the first open after the last
+//     close is by passthrough.
 //
 // # Imports
 //
@@ -27,9 +30,13 @@
 // # Traps of the kernel and of go-fuse that are stepped around
 //
 //   - While an inode has a passthrough handle, the kernel fails any other kind of open
-//     of it with EIO, and the reverse. So whether handles give out a descriptor for
-//     passthrough is decided once, before the first request, by registering a file of
-//     the cache directory on trial (passthrough.go).
+//     of it with EIO, and the reverse. So all open files of a node are of one kind, as
+//     the first of them was (iomode.go). Whether the mount has passthrough at all is
+//     decided before the first request, by registering a file of the cache directory on
+//     trial (passthrough.go).
+//   - An open that does not keep the kernel's pages of the file waits, unkillable, for
+//     those that are being read. Read-ahead is not interrupted by any signal, and holds
+//     up the RELEASE (iomode.go, stream.go).
 //   - The first ENOSYS to a FLUSH or FSYNC makes the kernel answer that request with
 //     success for ever, without asking. No ENOSYS leaves errnoOf, nor the guard.
 //   - Without FUSE_HANDLE_KILLPRIV_V2 the kernel asks for security.capability before
@@ -45,6 +52,8 @@
 //     them into locks of the open file: a process would conflict with itself, closing
 //     one descriptor would not unlock, and a waiting process could not be killed.
 //   - go-fuse would pass any ioctl to the file below, with the daemon's privileges. None is.
+//   - A process that is killed while it uses its own mount hangs for ever, and with it
+//     the mount. So nothing here does, but for go-fuse's WaitMount.
 //   - The context of a request is only good until the request is answered: its
 //     channel serves the next one.
 package fusefs

@@ -16,8 +16,8 @@ import (
 // The kernel fails with EIO, past recall, an open that makes an inode both, or that
 // gives it a second file for passthrough (fuse_file_io_open in the kernel's
 // fs/fuse/iomode.c). So all open files of a node are of one kind and of one file below,
-// the first to come decides, and one stays counted from before its open is answered
-// until after its RELEASE, which the kernel sends when it has uncounted it.
+// the first to come decides, and one counts from before its open is answered until its
+// RELEASE is handled, which the kernel sends when it has uncounted it.
 //
 // go-fuse's own bookkeeping of backing files cannot be had with that: a RELEASE there
 // gives up a reference whether or not its open took one, after our Release has returned.

@@ -252,10 +252,18 @@ func TestWriterJoinsCachedReaders(t *testing.T) {
 				t.Errorf("the reader got %d bytes, %v", len(got), err)
 			}
 		}
+		w, err := os.OpenFile(p, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.WriteString("!"); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
 		if err := os.Remove(p); err != nil {
 			t.Fatal(err)
 		}
-		if st, err := reader.Stat(); err != nil || st.Size() != 4 {
+		if st, err := reader.Stat(); err != nil || st.Size() != 5 {
 			t.Errorf("without a name it has %d bytes, %v", st.Size(), err)
 		}
 		reader.Close()
