@@ -128,6 +128,7 @@ type Cache struct {
 		links   map[uint64]map[string]bool // inode -> its paths, for files with several
 		closed  map[string]time.Time       // files of open units that could be staged early
 		recent  map[string]time.Time       // committed files that a forgotten mapping may still change
+		moving  int                        // renames whose tombstones are there, and whose new units are not yet
 		moved   map[string]movedRecord     // files renamed in the store only
 		usage   usage
 		seq     uint64

@@ -17,6 +17,21 @@ type move struct {
 	moved  map[string]movedRecord
 }
 
+// startMove keeps deletions back until the returned func is called: between the tombstones
+// of a rename and the registration of its new units, nothing says that the old keys are
+// still needed.
+func (c *Cache) startMove() (done func()) {
+	c.mu.Lock()
+	c.mu.moving++
+	c.mu.Unlock()
+	return func() {
+		c.mu.Lock()
+		c.mu.moving--
+		c.mu.Unlock()
+		c.poke()
+	}
+}
+
 // plantMove writes the tombstones and copy hints of a rename.
 func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteEntry) (*move, error) {
 	m := &move{}

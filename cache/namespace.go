@@ -240,7 +240,10 @@ func (c *Cache) Rmdir(ctx context.Context, path string) error {
 			return err
 		}
 		for _, e := range list {
-			if !c.tree.exists(join(path, e.Name)) {
+			// A directory that only a manifest knows, of a commit that was under way when it was
+			// removed, is none any more.
+			gone := class.Kind == layout.Checkpoint && e.Type == syscall.S_IFDIR && !c.names.holdsFiles(class.Unit, join(path, e.Name))
+			if !gone && !c.tree.exists(join(path, e.Name)) {
 				return syscall.ENOTEMPTY
 			}
 		}
@@ -336,6 +339,7 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 	if isDir(&st) {
 		dir = st.Ino
 	}
+	defer c.startMove()()
 	m, err := c.plantMove(old, new, dir, remote)
 	if err != nil {
 		return err
@@ -360,6 +364,7 @@ func (c *Cache) renameRemote(old, new string, flags uint32, remote map[string]re
 			return syscall.EISDIR
 		}
 	}
+	defer c.startMove()()
 	m, err := c.plantMove(old, new, 0, remote)
 	if err != nil {
 		return err

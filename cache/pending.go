@@ -26,6 +26,9 @@ type Tombstone struct {
 func (c *Cache) Deletions() []Tombstone {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.mu.moving > 0 {
+		return nil
+	}
 	var out []Tombstone
 	for key, t := range c.mu.tombs {
 		path := strings.TrimSuffix(key, "/")

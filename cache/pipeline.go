@@ -75,7 +75,7 @@ func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 	if gone {
 		return nil, ErrGone
 	}
-	if writers > 0 && u.Class.Kind == layout.Checkpoint {
+	if writers > 0 && canTear(u.Class) {
 		return nil, ErrReopened
 	}
 	err := c.tree.walk(u.Path, func(p string, st *syscall.Stat_t) error {

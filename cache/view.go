@@ -280,7 +280,24 @@ func (n *names) manifest(ctx context.Context, o backend.Object) (*layout.Manifes
 	return m, nil
 }
 
-// below lists the direct children of dir in a view.
+// holdsFiles tells whether the last look at a checkpoint has found anything but
+// directories at or below dir that is not to be deleted.
+func (n *names) holdsFiles(unit, dir string) bool {
+	n.mu.Lock()
+	v := n.views[unit]
+	n.mu.Unlock()
+	if v == nil {
+		return true
+	}
+	for rel, e := range v.entries {
+		if p := joinRel(unit, rel); !e.dir && under(p, dir) && !n.c.buried(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// children lists the direct children of dir in a view.
 func (v *unitView) children(rel string) map[string]remoteEntry {
 	out := map[string]remoteEntry{}
 	for p, e := range v.entries {

@@ -179,6 +179,8 @@ func (m *model) Rename(t *rapid.T) {
 		t.Skip("not there")
 	}
 	m.ensureDir(n, filepath.Dir(new))
+	n.walkTo(old)
+	n.walkTo(new)
 	if err := n.Rename(ctx, old, new, 0); err != nil {
 		t.Fatalf("rename %s %s: %v", old, new, err)
 	}
@@ -195,6 +197,8 @@ func (m *model) RenameCheckpoint(t *rapid.T) {
 	if _, taken := m.files[new+"/f0"]; !there || taken || old == new {
 		t.Skip("not possible")
 	}
+	n.walkTo(old)
+	n.walkTo(new)
 	if err := n.Rename(ctx, old, new, 0); err != nil {
 		t.Fatalf("rename %s %s: %v", old, new, err)
 	}

@@ -19,7 +19,7 @@ func (u *Uploader) commitTracker(ctx context.Context, unit *cache.Unit) error {
 		if first := u.c.Blockers(unit, u.c.Seq(unit), nil); len(first) > 0 {
 			return waitFor(first)
 		}
-		return u.commitPlain(ctx, unit)
+		return u.commitUnversioned(ctx, unit)
 	}
 	var first []string
 	for i := len(versions) - 1; i >= 0; i-- {
@@ -48,6 +48,50 @@ func (u *Uploader) commitTracker(ctx context.Context, unit *cache.Unit) error {
 		return u.putVersion(ctx, unit, v)
 	}
 	return waitFor(first)
+}
+
+// commitUnversioned commits a tracker that has changed without a close that was seen (its
+// attributes, a mapping), or that is too large for versions. What goes up has been read
+// while nobody was writing: a program rewrites a tracker in place.
+func (u *Uploader) commitUnversioned(ctx context.Context, unit *cache.Unit) error {
+	snap, err := u.c.Snapshot(unit)
+	if err != nil {
+		return err
+	}
+	if len(snap.Files) == 0 || snap.Files[0].Clean {
+		return u.c.Committed(snap, nil)
+	}
+	p := &plan{FileState: snap.Files[0]}
+	if p.Type != layout.TypeFile || p.ID.Size > smallBudget {
+		return u.commitPlain(ctx, unit)
+	}
+	unlock, err := u.paths.lock(ctx, unit.Path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	sleep(ctx, racyTime-time.Since(p.Attr.Mtime))
+	p.how, p.job = onPut, u.job(p.Path, p.ID)
+	defer u.dropJob(p.job)
+	if err := p.job.seal(ctx); err != nil {
+		return err
+	}
+	p.crc = p.job.crc
+	if err := u.keepBody(p); err != nil {
+		return err
+	}
+	if err := u.c.Same(snap); err != nil {
+		return err
+	}
+	s := &sealedUnit{Snapshot: snap, plans: []*plan{p}}
+	if aside, err := u.clashes(ctx, s); aside || err != nil {
+		return err
+	}
+	obj, err := u.show(ctx, p)
+	if err != nil {
+		return err
+	}
+	return u.c.Committed(snap, []cache.Done{{Path: p.Path, ID: p.ID, Attr: p.Attr, CRC32C: p.crc, ETag: obj.ETag}})
 }
 
 // missing names the checkpoint directories that a version names and that cannot be
