@@ -140,6 +140,9 @@ func (c *Cache) evictedStates(s *Snapshot) (out []FileState, err error) {
 		if here[p] || !r.Mine || r.ID == (Identity{}) || c.unitPath(p) != u.Path || c.buried(p) {
 			return nil
 		}
+		if _, renamed := c.movedAt(p); renamed { // onto it
+			return nil
+		}
 		out = append(out, FileState{
 			Path: p, Rel: strings.TrimPrefix(p, u.Path+"/"), Type: layout.TypeFile, ID: r.ID,
 			Attr:    backend.Attr{Mode: r.Attrs.Mode, UID: r.Attrs.UID, GID: r.Attrs.GID, Mtime: time.Unix(0, r.ID.Mtime)},
