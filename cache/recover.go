@@ -124,7 +124,7 @@ func (r *recovery) scan() error {
 			return nil
 		}
 		r.dirty++
-		if !found {
+		if !found && !r.buried(p) { // a tombstone is history as well: this node knew what was there
 			r.mu.unknown[p] = struct{}{}
 		}
 		u.gen++
@@ -296,6 +296,9 @@ func (r *recovery) voidTombstones() error {
 			found, err := r.journal.get(tableFile, path, &rec)
 			if err != nil {
 				return err
+			}
+			if t.Unit && r.mu.units[path] != nil {
+				continue // made again: its commit replaces all that was there
 			}
 			if t.Unit || isDir(&st) || found && rec.clean(&st) {
 				delete(r.mu.tombs, key)

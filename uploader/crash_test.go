@@ -344,3 +344,39 @@ func TestFileOfAKilledProgramIsTorn(t *testing.T) {
 	n.write("run/checkpoint_000000/b", "whole")
 	n.wait()
 }
+
+// P5: a checkpoint whose name was used before, deleted and written again before a kill. The
+// tombstones are what this node knows of the old one.
+func TestRewrittenAfterDeletionBeforeKillIsCommitted(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.Settle = time.Hour })
+	n.mkdir("run")
+	n.mkdir("run/checkpoint_000000")
+	for _, f := range []string{"a", "b"} {
+		n.write("run/checkpoint_000000/"+f, "old "+f)
+	}
+	n.up.Commit(ctx, []string{""})
+	n.wait()
+	for _, f := range []string{"a", "b"} {
+		if err := n.Unlink(ctx, "run/checkpoint_000000/"+f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.Rmdir(ctx, "run/checkpoint_000000"); err != nil {
+		t.Fatal(err)
+	}
+	n.mkdir("run/checkpoint_000000")
+	n.write("run/checkpoint_000000/a", "new a")
+	n.cfg.Settle = 10 * time.Millisecond
+	n.restart()
+	n.wait()
+	if got := objects(t, s); got != "run/checkpoint_000000/a" {
+		t.Errorf("objects: %s", got)
+	}
+	if got := get(t, s, "run/checkpoint_000000/a"); got != "new a" {
+		t.Errorf("%q", got)
+	}
+	if n.up.Status().LostFound != 0 {
+		t.Error("set aside")
+	}
+}

@@ -89,6 +89,20 @@ func (u *Uploader) removeMarker(ctx context.Context, s *sealedUnit) error {
 	return u.c.MarkerGone(s.Unit)
 }
 
+// dropMarker takes the marker of a unit away that is not here any more.
+func (u *Uploader) dropMarker(ctx context.Context, unit *cache.Unit) error {
+	key := layout.OpenKey(unit.Path, u.c.Node())
+	unlock, err := u.paths.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := u.store.Delete(ctx, key); err != nil {
+		return err
+	}
+	return u.c.MarkerGone(unit)
+}
+
 // sleep waits, unless ctx ends first.
 func sleep(ctx context.Context, d time.Duration) {
 	select {

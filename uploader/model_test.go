@@ -279,7 +279,7 @@ func (m *model) Compare(t *rapid.T) {
 			got = append(got, k)
 		}
 		if strings.HasSuffix(k, ".open") {
-			t.Fatalf("open marker left: %s", k)
+			t.Fatalf("open marker left: %s: %s (nodes %s, %s)", k, get(m.nodes[0].t, m.store, k), m.nodes[0].Node(), m.nodes[1].Node())
 		}
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {

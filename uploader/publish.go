@@ -173,6 +173,9 @@ func (u *Uploader) clashes(ctx context.Context, s *sealedUnit) (aside bool, err 
 		}
 		u.log.Error("the store has other content under a path whose history this node does not know: local copy set aside, nothing overwritten",
 			"unit", s.Unit.Path, "key", p.Path, "path", to)
+		if s.Unit.Dir {
+			return true, u.dropMarker(ctx, s.Unit)
+		}
 		return true, nil
 	}
 	return false, nil
