@@ -25,13 +25,14 @@ type pkg struct {
 // path.Match, the longest that matches counts.
 var ours = map[string][]string{
 	"layout":              {},
+	"killpoint":           {},
 	"backend":             {},
 	"backend/crc32c":      {},
 	"backend/*":           {"backend", "backend/crc32c"},
 	"backend/storetest":   {"backend", "backend/crc32c"},
 	"backend/storetest/*": {},
-	"cache":               {"layout", "backend", "backend/crc32c"},
-	"uploader":            {"layout", "backend", "backend/crc32c", "cache"},
+	"cache":               {"layout", "backend", "backend/crc32c", "killpoint"},
+	"uploader":            {"layout", "backend", "backend/crc32c", "cache", "killpoint"},
 	"fusefs":              {"backend", "cache"},
 	"cmd/trainfs":         {"layout", "backend", "backend/s3", "backend/gcs", "backend/hdfs", "backend/file", "cache", "uploader", "fusefs"},
 	"integration":         {},
@@ -49,7 +50,7 @@ var only = []struct{ prefix, importer string }{
 }
 
 // pure may import the standard library, and nothing else.
-var pure = []string{"layout", "backend/crc32c"}
+var pure = []string{"layout", "backend/crc32c", "killpoint"}
 
 func TestImportsGoOneWay(t *testing.T) {
 	for _, wrong := range violations(listPackages(t)) {

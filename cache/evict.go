@@ -7,6 +7,8 @@ import (
 	"sort"
 	"syscall"
 	"time"
+
+	"github.com/trainfs/trainfs/killpoint"
 )
 
 // This file keeps the cache within its bounds. What counts is the disk space of the
@@ -279,9 +281,11 @@ func (c *Cache) evictUnit(unit string, asked bool) (freed int64, why string) {
 			c.unaccount(p)
 			c.names.evicted(p, &r)
 			c.mu.stats.evicted++
+			killpoint.At(killpoint.EvictFile)
 		}
 		return nil
 	})
+	killpoint.At(killpoint.EvictUnit)
 	return freed, why
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/killpoint"
 )
 
 // fetchState is the side file of a download: which blocks of which object are here. It
@@ -129,13 +130,16 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 	if renamed { // the store does not have it under this name yet
 		record = put(tableHint, d.path, copyHint{identityOf(&st), d.key, etag, crc})
 	}
+	killpoint.At(killpoint.HydrateChecked)
 	if err := c.journal.write(record); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.HydrateRecord)
 	c.idents.fetched(d.path, st.Ino)
 	err := c.tree.at(d.path, func(dirfd int, name string) error {
 		return unix.Renameat2(unix.AT_FDCWD, d.name(), dirfd, name, unix.RENAME_NOREPLACE)
 	})
+	killpoint.At(killpoint.HydrateMoved)
 	os.Remove(d.name() + stateExt)
 	if errors.Is(err, fs.ErrExist) {
 		os.Remove(d.name())

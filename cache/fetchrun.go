@@ -11,6 +11,7 @@ import (
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
+	"github.com/trainfs/trainfs/killpoint"
 )
 
 const (
@@ -236,6 +237,7 @@ func (d *fetch) stream(first, n int) (got int, err error) {
 			return got, err
 		}
 		d.arrived(first+got, crc32c.Checksum(p), int64(len(p)))
+		killpoint.At(killpoint.HydrateBlock)
 		got++
 	}
 	if length == 0 {

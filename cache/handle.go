@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -57,6 +58,7 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 	if err != nil {
 		return nil, err
 	}
+	killpoint.At(killpoint.OpenSlot)
 	err = c.localize(ctx, path, flags&unix.O_TRUNC != 0)
 	if err == nil {
 		err = c.takeOver(path)
@@ -78,6 +80,7 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 		return nil, err
 	}
 	c.opens.opened(slot, st.Ino)
+	killpoint.At(killpoint.OpenInode)
 	h := c.newHandle(f, path, true, slot, st.Ino)
 	if flags&unix.O_TRUNC != 0 {
 		c.rewritten(path)
@@ -86,6 +89,7 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 			h.Released()
 			return nil, err
 		}
+		killpoint.At(killpoint.OpenCut)
 	}
 	return h, nil
 }
@@ -99,7 +103,9 @@ func (c *Cache) takeOver(path string) error {
 		return err
 	}
 	r.Mine = true
-	return c.journal.durably(put(tableFile, path, r))
+	err = c.journal.durably(put(tableFile, path, r))
+	killpoint.At(killpoint.OpenTakenOver)
+	return err
 }
 
 // openRead opens a file for reading; a large remote one before it is all here.
@@ -148,11 +154,13 @@ func (c *Cache) Create(ctx context.Context, path string, flags int, mode uint32,
 	if err != nil {
 		return nil, Info{}, err
 	}
+	killpoint.At(killpoint.CreateSlot)
 	f, err := c.tree.create(path, flags|unix.O_EXCL, mode)
 	if err != nil {
 		c.opens.release(slot)
 		return nil, Info{}, err
 	}
+	killpoint.At(killpoint.CreateFile)
 	c.own(f, path, o)
 	st, born, err := statx(int(f.Fd()), "", unix.AT_EMPTY_PATH)
 	if err != nil {
@@ -161,6 +169,7 @@ func (c *Cache) Create(ctx context.Context, path string, flags int, mode uint32,
 		return nil, Info{}, err
 	}
 	c.opens.opened(slot, st.Ino)
+	killpoint.At(killpoint.CreateInode)
 	h := c.newHandle(f, path, true, slot, st.Ino)
 	return h, c.info(st, born), nil
 }
@@ -253,6 +262,7 @@ func (h *Handle) Flush(ctx context.Context) error {
 		return err
 	}
 	h.c.opens.flushed(h.slot, st.Size, st.Mtim.Nano())
+	killpoint.At(killpoint.CloseNoted)
 	if st.Nlink == 0 {
 		return nil
 	}
@@ -262,6 +272,7 @@ func (h *Handle) Flush(ctx context.Context) error {
 		if err := h.snapshotTracker(&st); err != nil {
 			return err
 		}
+		killpoint.At(killpoint.CloseVersion)
 	case class.Kind == layout.Control && h.c.committer != nil:
 		return h.c.commitControl(ctx, path)
 	}
@@ -329,6 +340,7 @@ func (h *Handle) Released() {
 	if !h.write {
 		return
 	}
+	killpoint.At(killpoint.CloseRelease)
 	if st, err := c.tree.lstat(path); err == nil && isRegular(&st) && st.Ino == h.ino {
 		c.mu.Lock()
 		c.account(path, &st, time.Now())
@@ -357,6 +369,7 @@ func (h *Handle) Released() {
 	}
 	c.mu.Unlock()
 	c.opens.release(h.slot)
+	killpoint.At(killpoint.CloseReleased)
 	c.poke()
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -144,11 +145,13 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 		if err := c.bury(path, tombstone{}); err != nil {
 			return err
 		}
+		killpoint.At(killpoint.UnlinkTomb)
 	}
 	if lerr == nil {
 		if err := c.tree.unlink(path); err != nil {
 			return err
 		}
+		killpoint.At(killpoint.UnlinkTree)
 		c.idents.drop(path, &st)
 	}
 	c.removed(path, st.Ino)
@@ -262,9 +265,11 @@ func (c *Cache) Rmdir(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	killpoint.At(killpoint.RmdirTomb)
 	if err := c.tree.rmdir(path); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.RmdirTree)
 	if known {
 		if err := c.journal.write(del(tableDir, path)); err != nil {
 			return err
@@ -344,14 +349,19 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 	if err != nil {
 		return err
 	}
+	killpoint.At(killpoint.RenamePlanted)
 	if err := c.tree.rename(old, new, flags); err != nil {
 		c.undoMove(m)
 		return err
 	}
+	killpoint.At(killpoint.RenameTree)
 	if err := c.journal.write(m.finish...); err != nil {
 		return err
 	}
-	return c.moved(m, old, new, isDir(&st), st.Ino)
+	killpoint.At(killpoint.RenameFinish)
+	err = c.moved(m, old, new, isDir(&st), st.Ino)
+	killpoint.At(killpoint.RenameAdopted)
+	return err
 }
 
 // renameRemote renames a file that has no place in the tree.
@@ -369,14 +379,19 @@ func (c *Cache) renameRemote(old, new string, flags uint32, remote map[string]re
 	if err != nil {
 		return err
 	}
+	killpoint.At(killpoint.RenamePlanted)
 	if err := c.tree.unlink(new); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.undoMove(m)
 		return err
 	}
+	killpoint.At(killpoint.RenameTree)
 	if err := c.journal.write(m.finish...); err != nil {
 		return err
 	}
-	return c.moved(m, old, new, false, 0)
+	killpoint.At(killpoint.RenameFinish)
+	err = c.moved(m, old, new, false, 0)
+	killpoint.At(killpoint.RenameAdopted)
+	return err
 }
 
 // exchange swaps two names. Each side becomes dirty; nothing is deleted.

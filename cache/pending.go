@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -118,7 +119,9 @@ func (c *Cache) UnitDeleted(unit string, keys ...string) error {
 	if err := c.journal.write(del(tableOpen, unit), del(tableOwn, unit), del(tableSeal, unit), del(tableDir, unit)); err != nil {
 		return err
 	}
-	return c.Deleted(append(keys, unit)...)
+	err := c.Deleted(append(keys, unit)...)
+	killpoint.At(killpoint.RmdirForget)
+	return err
 }
 
 // Unmarked takes the checkpoint directories that this node writes in, and whose open
@@ -140,6 +143,7 @@ func (c *Cache) Unmarked() []*Unit {
 			c.Marked(u, false)
 			continue
 		}
+		killpoint.At(killpoint.MarkerIntent)
 		out = append(out, u)
 	}
 	return out
@@ -229,7 +233,9 @@ func (c *Cache) Stages() (map[string]backend.Stage, error) {
 
 // PutStage records an unfinished upload before its first part is sent.
 func (c *Cache) PutStage(path string, id Identity, s backend.Stage) error {
-	return c.journal.write(put(tableStage, path, stageRecord{id, s}))
+	err := c.journal.write(put(tableStage, path, stageRecord{id, s}))
+	killpoint.At(killpoint.StageJournal)
+	return err
 }
 
 // DropStage forgets it.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -288,6 +289,7 @@ func (c *Cache) Seal(s *Snapshot, m *layout.Manifest) error {
 	if err := c.journal.durably(put(tableSeal, s.Unit.Path, c.sealRecord(s, m))); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.SealJournal)
 	c.setState(s.Unit, s.Gen, StateSealed, func(u *Unit) { u.sealed = true })
 	return nil
 }
@@ -314,6 +316,7 @@ func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
 	if err := c.journal.durably(put(tableSeal, s.Unit.Path, r), put(tableOwn, s.Unit.Path, ownRecord{m.Generation})); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.PublishBegin)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.Unit.gen != s.Gen {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -35,6 +36,7 @@ func (c *Cache) recover(ctx context.Context) error {
 		return err
 	}
 	c.opens = table
+	killpoint.At(killpoint.RecoverOpened)
 	r := &recovery{Cache: c, byIno: map[uint64]openEntry{}, byName: map[uint64]openEntry{},
 		torn: map[string]*tornRecord{}, seals: map[string]sealRecord{}}
 	for _, e := range left {
@@ -50,6 +52,7 @@ func (c *Cache) recover(ctx context.Context) error {
 			return err
 		}
 	}
+	killpoint.At(killpoint.RecoverScanned)
 	var ops []op
 	for unit, t := range r.torn {
 		c.mu.torn[unit] = t
@@ -64,7 +67,9 @@ func (c *Cache) recover(ctx context.Context) error {
 	if err := c.journal.durably(ops...); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.RecoverTorn)
 	c.opens.clear(c.cfg.BootID)
+	killpoint.At(killpoint.RecoverCleared)
 	if r.dirty > 0 || len(c.mu.torn) > 0 {
 		c.log.Info("recovered", "dirty_files", r.dirty, "units", len(c.mu.units), "torn", len(c.mu.torn), "rebooted", r.rebooted)
 	}

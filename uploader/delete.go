@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -27,9 +28,11 @@ func (u *Uploader) deleteSome() {
 		u.deleteFailed(keys[0], err)
 		return
 	}
+	killpoint.At(killpoint.UnlinkStore)
 	if err := u.c.Deleted(keys...); err != nil {
 		u.log.Error("cannot record deletions; they are done again", "err", err)
 	}
+	killpoint.At(killpoint.UnlinkForget)
 }
 
 func (u *Uploader) deleteFailed(key string, err error) {
@@ -59,6 +62,7 @@ func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
 		if err := u.putMarker(ctx, unit, layout.StateDeleting); err != nil {
 			return err
 		}
+		killpoint.At(killpoint.RmdirHidden)
 	}
 	var objects, last []string
 	for _, key := range keys {
@@ -70,13 +74,16 @@ func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
 			objects = append(objects, key)
 		}
 	}
-	for _, batch := range [][]string{objects, last, {own, unit + "/"}} {
-		if len(batch) == 0 {
-			continue
+	for _, batch := range []struct {
+		keys []string
+		done killpoint.Step
+	}{{objects, killpoint.RmdirObjects}, {last, killpoint.RmdirUnits}, {[]string{own, unit + "/"}, killpoint.RmdirMarker}} {
+		if len(batch.keys) > 0 {
+			if err := u.store.Delete(ctx, batch.keys...); err != nil {
+				return err
+			}
 		}
-		if err := u.store.Delete(ctx, batch...); err != nil {
-			return err
-		}
+		killpoint.At(batch.done)
 	}
 	return u.c.UnitDeleted(unit, u.c.MembersBuried(unit)...)
 }

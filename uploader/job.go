@@ -13,6 +13,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/killpoint"
 )
 
 // job is one state of one file on its way: checksummed once, staged once, however
@@ -192,6 +193,7 @@ func (j *job) upload(ctx context.Context, attr backend.Attr, unit *cache.Unit) e
 			defer j.u.parts.Release(1)
 			parts[n], err = j.u.store.PutPart(gctx, j.stage, n+1, backend.Content{R: f, Offset: off, Size: size, CRC32C: j.sums[n]})
 			if err == nil {
+				killpoint.At(killpoint.StagePart)
 				j.sent.Add(size)
 				j.u.c.Uploaded(unit, size)
 			}
@@ -205,6 +207,7 @@ func (j *job) upload(ctx context.Context, attr backend.Attr, unit *cache.Unit) e
 		return err
 	}
 	j.parts, j.staged = parts, true
+	killpoint.At(killpoint.StageDone)
 	return nil
 }
 
@@ -256,6 +259,7 @@ func (j *job) resume(ctx context.Context, attr backend.Attr) (map[int]backend.Pa
 	if err != nil {
 		return nil, err
 	}
+	killpoint.At(killpoint.StageBegun)
 	return nil, j.u.c.PutStage(j.path, j.id, j.stage)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -55,6 +56,7 @@ func (u *Uploader) putOpen(ctx context.Context, unit *cache.Unit) error {
 	if err := u.putMarker(ctx, unit.Path, layout.StateOpen); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.MarkerPut)
 	u.c.Marked(unit, true)
 	return nil
 }
@@ -86,7 +88,10 @@ func (u *Uploader) removeMarker(ctx context.Context, s *sealedUnit) error {
 	if err := u.store.Delete(ctx, key); err != nil {
 		return err
 	}
-	return u.c.MarkerGone(s.Unit)
+	killpoint.At(killpoint.PublishShown)
+	err = u.c.MarkerGone(s.Unit)
+	killpoint.At(killpoint.PublishUnmarked)
+	return err
 }
 
 // dropMarker takes the marker of a unit away that is not here any more.

@@ -11,6 +11,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -32,14 +33,17 @@ func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
 		if err := u.putManifest(ctx, s.manifest); err != nil {
 			return err
 		}
+		killpoint.At(killpoint.PublishManifest)
 	}
 	done, err := u.burst(ctx, s)
 	if err != nil {
 		return err
 	}
+	killpoint.At(killpoint.PublishBurst)
 	if err := u.removeOld(ctx, s); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.PublishRemoved)
 	if s.Unit.Dir {
 		if err := u.removeMarker(ctx, s); err != nil {
 			return err
@@ -48,6 +52,7 @@ func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
 	if err := u.c.Committed(s.Snapshot, done); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.PublishRecords)
 	for _, p := range s.plans {
 		if p.job != nil {
 			u.dropJob(p.job)
@@ -74,6 +79,7 @@ func (u *Uploader) burst(ctx context.Context, s *sealedUnit) ([]cache.Done, erro
 				if err != nil {
 					return err
 				}
+				killpoint.At(killpoint.PublishObject)
 				results[i] = &cache.Done{Path: p.Path, ID: p.ID, Attr: p.Attr, CRC32C: p.crc, ETag: obj.ETag}
 				return nil
 			})

@@ -9,6 +9,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -55,9 +56,11 @@ func (u *Uploader) seal(ctx context.Context, snap *cache.Snapshot) (*sealedUnit,
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	killpoint.At(killpoint.SealRead)
 	if err := u.c.SyncNames(snap); err != nil {
 		return nil, err
 	}
+	killpoint.At(killpoint.SealNames)
 	gen, err := u.c.Generation(snap.Unit)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -42,7 +43,10 @@ func (u *Uploader) commitPlain(ctx context.Context, unit *cache.Unit) error {
 	if obj == nil {
 		return nil // set aside
 	}
-	return u.c.Committed(snap, []cache.Done{{Path: p.Path, ID: p.ID, Attr: p.Attr, CRC32C: p.crc, ETag: obj.ETag}})
+	killpoint.At(killpoint.PlainPut)
+	err = u.c.Committed(snap, []cache.Done{{Path: p.Path, ID: p.ID, Attr: p.Attr, CRC32C: p.crc, ETag: obj.ETag}})
+	killpoint.At(killpoint.PlainRecords)
+	return err
 }
 
 // sendPlain uploads one file by itself. nil: it was set aside.

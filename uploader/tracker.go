@@ -8,6 +8,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -204,9 +205,11 @@ func (u *Uploader) putVersion(ctx context.Context, unit *cache.Unit, v cache.Tra
 	if err != nil {
 		return err
 	}
+	killpoint.At(killpoint.TrackerPut)
 	if err := u.c.CommittedVersion(unit, v, obj.ETag, p.crc); err != nil {
 		return err
 	}
+	killpoint.At(killpoint.TrackerRecords)
 	u.holds.done(unit.Path)
 	u.log.Info("committed", "unit", unit.Path, "names", v.Named)
 	return nil
