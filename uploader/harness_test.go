@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // node is one mount without the kernel: a cache and its uploader.
 type node struct {
 	*cache.Cache
-	t    *testing.T
+	t    testing.TB
 	up   *Uploader
 	cfg  cache.Config
 	stop context.CancelFunc
@@ -35,7 +35,7 @@ type node struct {
 
 func newFaulty() *faulty.Store { return faulty.New(mem.New()) }
 
-func startNode(t *testing.T, s backend.Store, change ...func(*cache.Config)) *node {
+func startNode(t testing.TB, s backend.Store, change ...func(*cache.Config)) *node {
 	t.Helper()
 	names, err := layout.New(layout.Options{})
 	if err != nil {
@@ -200,7 +200,7 @@ func objects(t *testing.T, s backend.Store) string {
 	return strings.Join(keys, " ")
 }
 
-func allKeys(t *testing.T, s backend.Store) []string {
+func allKeys(t testing.TB, s backend.Store) []string {
 	t.Helper()
 	var keys []string
 	for o := (backend.ListOptions{}); ; {
@@ -219,7 +219,7 @@ func allKeys(t *testing.T, s backend.Store) []string {
 	return keys
 }
 
-func get(t *testing.T, s backend.Store, key string) string {
+func get(t testing.TB, s backend.Store, key string) string {
 	t.Helper()
 	r, _, err := s.Get(ctx, key, backend.GetOptions{})
 	if err != nil {
