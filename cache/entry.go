@@ -26,6 +26,7 @@ type entryMore struct {
 	hasCRC bool
 	key    string // where the bytes are, if not under the entry's own path: it was renamed here
 	marker bool   // of a directory: it has an object of its own
+	asked  bool   // a HEAD said all this: there is no more to be learnt
 }
 
 func entryOf(o backend.Object, at time.Time) remoteEntry {

@@ -44,24 +44,26 @@ type fetch struct {
 
 	mu struct {
 		sync.Mutex
-		entry   remoteEntry
-		attr    backend.Attr
-		blocks  []blockState
-		sums    []uint32
-		left    int   // blocks not done
-		urgent  []int // blocks that readers wait for
-		cursor  int   // where the next run begins
-		refs    int   // openers and others that want it
-		rest    int   // of them, those that want all of it
-		workers int
-		tries   int // failures in a row
-		scratch int // times it was begun again
-		noSpace bool
-		window  map[int][]byte // with noSpace: the last blocks read
-		err     error
-		ended   bool
-		changed chan struct{} // closed and replaced at every progress
-		saved   time.Time
+		entry    remoteEntry
+		attr     backend.Attr
+		blocks   []blockState
+		sums     []uint32
+		left     int               // blocks not done
+		urgent   []int             // blocks that readers wait for, and nobody fetches yet
+		cursor   int               // where the next run begins
+		refs     int               // openers and others that want it
+		rest     int               // of them, those that want all of it
+		runs     map[*run]struct{} // requests under way
+		tries    int               // failures in a row
+		scratch  int               // times it was begun again
+		retryAt  time.Time         // not before, after a failure
+		answered bool              // the store has begun to send it
+		noSpace  bool
+		window   map[int][]byte // with noSpace: the last blocks read
+		err      error
+		ended    bool
+		changed  chan struct{} // closed and replaced at every progress
+		saved    time.Time
 	}
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -95,15 +97,35 @@ func (c *Cache) localOrStream(ctx context.Context, path string) (*fetch, error) 
 			return nil, err
 		}
 	}
-	f, err := c.fetches.join(ctx, path, e, c.cfg.Prefetch != PrefetchOff)
-	if errors.Is(err, errFetched) {
-		return nil, nil
-	}
-	if err == nil && f.soonHere(ctx) {
+	for try := 0; ; try++ {
+		f, err := c.fetches.join(ctx, path, e, c.cfg.Prefetch != PrefetchOff)
+		if errors.Is(err, errFetched) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if f.soonHere(ctx) {
+			f.leave()
+			return nil, nil
+		}
+		if err = f.failure(); err == nil {
+			return f, nil
+		}
 		f.leave()
-		return nil, nil
+		if !replaced(err) || try == 3 {
+			return nil, err
+		}
+		// What was known of it was old: whoever opens a file now gets what is there now.
+		if e, err = c.names.findAnew(ctx, path); err != nil {
+			return nil, err
+		}
 	}
-	return f, err
+}
+
+// replaced tells that the object is another one now, or gone.
+func replaced(err error) bool {
+	return errors.Is(err, backend.ErrChanged) || errors.Is(err, backend.ErrNotExist)
 }
 
 const (
@@ -132,9 +154,12 @@ func (d *fetch) soonHere(ctx context.Context) bool {
 		case <-judge.C:
 		}
 		d.mu.Lock()
-		left, noSpace := d.mu.left, d.mu.noSpace
+		left, noSpace, answered := d.mu.left, d.mu.noSpace, d.mu.answered
 		d.mu.Unlock()
 		got, took := before-left, time.Since(start)
+		if !noSpace && !answered && took < soon {
+			continue // it may be another object by now
+		}
 		if noSpace || got == 0 || took > 3*soon/2 || took*time.Duration(left)/time.Duration(got) > soon {
 			return false
 		}
@@ -196,12 +221,10 @@ func (f *fetches) joinOnce(path string, e remoteEntry, rest, room bool) (d, endi
 func (f *fetches) whole(ctx context.Context, path string, e remoteEntry) error {
 	for try := 0; ; try++ {
 		err := f.wholeOnce(ctx, path, e)
-		if !errors.Is(err, backend.ErrChanged) || try == 3 {
+		if !replaced(err) || try == 3 {
 			return err
 		}
-		f.c.names.refresh(f.c.unitPath(path))
-		f.c.names.forget(path)
-		if e, err = f.c.names.find(ctx, path); err != nil {
+		if e, err = f.c.names.findAnew(ctx, path); err != nil {
 			return err
 		}
 	}
@@ -247,7 +270,7 @@ func (d *fetch) readPast() {
 func (d *fetch) want(rest bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.mu.ended || d.ctx.Err() != nil {
+	if d.mu.ended || d.mu.err != nil || d.ctx.Err() != nil {
 		return false
 	}
 	d.mu.refs++
@@ -316,13 +339,22 @@ func (d *fetch) wait(ctx context.Context, off int64, n int) (inFile bool, err er
 		return true, nil
 	}
 	first, last := int(off/fetchBlock), int((min(off+int64(n), d.size)-1)/fetchBlock)
+	var impatient <-chan time.Time
+	cut := false
 	for {
 		d.mu.Lock()
 		missing, noSpace, err, changed := d.missing(first, last), d.mu.noSpace, d.mu.err, d.mu.changed
 		unchecked := d.mu.left == 0 && !d.mu.ended && err == nil // the end is not told before it is known to be right
 		if len(missing) > 0 && err == nil && !noSpace {
-			d.mu.urgent = append(d.mu.urgent, missing...)
-			d.spawn()
+			if cut {
+				d.cut(missing[0])
+			}
+			d.hurry(missing)
+			if impatient == nil {
+				t := time.NewTimer(patience)
+				defer t.Stop()
+				impatient = t.C
+			}
 		}
 		d.mu.Unlock()
 		switch {
@@ -336,6 +368,8 @@ func (d *fetch) wait(ctx context.Context, off int64, n int) (inFile bool, err er
 		}
 		select {
 		case <-changed:
+		case <-impatient:
+			cut = true
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
@@ -395,11 +429,15 @@ func (d *fetch) windowBlock(ctx context.Context, b int) ([]byte, error) {
 		_, err = io.ReadFull(body, data)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err != nil {
+		if replaced(err) && d.mu.err == nil {
+			d.giveUp(err)
+			d.progress()
+		}
+		return nil, err
+	}
 	for old := range d.mu.window {
 		if len(d.mu.window) < windowMem {
 			break

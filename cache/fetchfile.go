@@ -41,6 +41,7 @@ func (f *fetches) begin(path string, e remoteEntry) (*fetch, error) {
 	d.ctx, d.cancel = context.WithCancel(f.ctx)
 	d.mu.entry = e
 	d.mu.changed = make(chan struct{})
+	d.mu.runs = map[*run]struct{}{}
 	blocks := max(1, int((d.size+fetchBlock-1)/fetchBlock))
 	d.mu.blocks, d.mu.sums, d.mu.left = make([]blockState, blocks), make([]uint32, blocks), blocks
 	file, err := os.OpenFile(d.name(), os.O_RDWR|os.O_CREATE, 0o600)

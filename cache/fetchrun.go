@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,7 +18,11 @@ import (
 const (
 	workersFirst = 4 // requests of one download at the beginning
 	workersMost  = 8
-	triesMost    = 8 // failures in a row before readers are told
+	// More than that, each of them short, for readers whose range is not on its way.
+	workersUrgent = 4
+	cutAhead      = 4 // blocks: a reader who jumps less far ahead in a request waits for it
+	patience      = 100 * time.Millisecond
+	triesMost     = 8 // failures in a row before readers are told
 )
 
 // run downloads until the file is in the tree, nobody wants it, or it cannot be had.
@@ -27,7 +32,7 @@ func (d *fetch) run() {
 	d.mu.Unlock()
 	for {
 		d.mu.Lock()
-		left, err, changed, idle := d.mu.left, d.mu.err, d.mu.changed, d.mu.workers == 0
+		left, err, changed, idle := d.mu.left, d.mu.err, d.mu.changed, len(d.mu.runs) == 0
 		d.mu.Unlock()
 		switch {
 		case err != nil && idle:
@@ -70,11 +75,7 @@ func (d *fetch) end(err error) {
 	unused := d.mu.refs == 0
 	d.mu.Unlock()
 	f.mu.Unlock()
-	if err != nil && (noSpace || !errors.Is(err, context.Canceled)) {
-		d.discard()
-	} else if err != nil {
-		d.save()
-	}
+	d.putAway(err, noSpace)
 	d.mu.Lock()
 	d.progress()
 	d.mu.Unlock()
@@ -88,7 +89,31 @@ func (d *fetch) end(err error) {
 	}
 }
 
-// spawn adds workers while there is something for them. Callers hold mu.
+// putAway decides what becomes of the blocks of a download that has ended. What a store that
+// is out of reach, or a reader that has gone, broke off is gone on with from there. What
+// is not to be used makes place for another file, with another identity (see giveUp, too):
+// programs may still have this one open, and one inode cannot be two files.
+func (d *fetch) putAway(err error, noSpace bool) {
+	switch {
+	case err == nil:
+	case noSpace || replaced(err) || errors.Is(err, ErrCorrupt):
+		d.discard()
+		if errors.Is(err, ErrCorrupt) {
+			d.c.idents.renew(d.path)
+		}
+	default:
+		d.save()
+	}
+}
+
+// run is a request under way, for the blocks first to end-1; next arrives next. Guarded by
+// fetch.mu.
+type run struct {
+	first, next, end int
+	urgent           bool // for a reader that found all other requests busy
+}
+
+// spawn adds requests while there is something to ask for. Callers hold mu.
 func (d *fetch) spawn() {
 	limit := workersFirst
 	if d.mu.left == len(d.mu.blocks) {
@@ -97,14 +122,43 @@ func (d *fetch) spawn() {
 	if len(d.mu.blocks)-d.mu.left > workersFirst*runMost {
 		limit = workersMost // large enough, and it goes forward: more at a time
 	}
-	for d.mu.workers < limit && d.mu.err == nil && d.ctx.Err() == nil && d.hasWork() {
-		first, n := d.next()
-		d.mu.workers++
+	for d.mu.err == nil && d.ctx.Err() == nil && !time.Now().Before(d.mu.retryAt) && d.hasWork() {
+		busy := len(d.mu.runs) >= limit
+		if busy && (len(d.mu.urgent) == 0 || len(d.mu.runs) >= limit+workersUrgent) {
+			return
+		}
+		r := d.next(busy)
+		d.mu.runs[r] = struct{}{}
 		d.c.fetches.wg.Add(1)
 		go func() {
 			defer d.c.fetches.wg.Done()
-			d.work(first, n)
+			d.work(r)
 		}()
+	}
+}
+
+// hurry puts blocks that a reader waits for before all others. Callers hold mu.
+func (d *fetch) hurry(missing []int) {
+	for _, b := range missing {
+		if d.mu.blocks[b] == blockTodo && !slices.Contains(d.mu.urgent, b) {
+			d.mu.urgent = append(d.mu.urgent, b)
+		}
+	}
+	d.spawn()
+}
+
+// cut ends the request that block b is far behind in, so that another can begin with it: a
+// reader who jumps ahead on a slow store waits for its own range, and not for all that
+// comes before. Callers hold mu.
+func (d *fetch) cut(b int) {
+	for r := range d.mu.runs {
+		if b < r.next+cutAhead || b >= r.end {
+			continue
+		}
+		for i := b; i < r.end; i++ {
+			d.mu.blocks[i] = blockTodo
+		}
+		r.end = b
 	}
 }
 
@@ -134,44 +188,53 @@ func (d *fetch) findTodo() int {
 
 // next takes the run of blocks to fetch next. Callers hold mu and know that there is
 // one.
-func (d *fetch) next() (first, n int) {
+func (d *fetch) next(busy bool) *run {
 	most := runMost
+	r := &run{urgent: busy}
 	if len(d.mu.urgent) > 0 {
-		first, d.mu.urgent = d.mu.urgent[0], d.mu.urgent[1:]
-		if d.mu.rest == 0 {
+		r.first, d.mu.urgent = d.mu.urgent[0], d.mu.urgent[1:]
+		if d.mu.rest == 0 || busy {
 			most = 2 // nothing is wanted but what is read, and what may be read next
 		}
 	} else {
-		first = d.findTodo()
+		r.first = d.findTodo()
 	}
-	for n = 0; n < most && first+n < len(d.mu.blocks) && d.mu.blocks[first+n] == blockTodo; n++ {
-		d.mu.blocks[first+n] = blockRunning
+	for r.end = r.first; r.end < r.first+most && r.end < len(d.mu.blocks) && d.mu.blocks[r.end] == blockTodo; r.end++ {
+		d.mu.blocks[r.end] = blockRunning
 	}
-	d.mu.cursor = (first + n) % len(d.mu.blocks)
-	return first, n
+	r.next = r.first
+	if !busy {
+		d.mu.cursor = r.end % len(d.mu.blocks)
+	}
+	return r
 }
 
 // work fetches one run, then leaves; whoever goes on is decided anew.
-func (d *fetch) work(first, n int) {
-	got, err := 0, error(nil)
+func (d *fetch) work(r *run) {
+	slots := d.c.fetches.slots
+	if r.urgent {
+		slots = d.c.fetches.urgent
+	}
+	var err error
 	select {
-	case d.c.fetches.slots <- struct{}{}:
-		got, err = d.stream(first, n)
-		<-d.c.fetches.slots
+	case slots <- struct{}{}:
+		err = d.stream(r)
+		<-slots
 	case <-d.ctx.Done():
 		err = d.ctx.Err()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for b := first + got; b < first+n; b++ {
+	for b := r.next; b < r.end; b++ {
 		d.mu.blocks[b] = blockTodo
 	}
+	r.end = r.next // it keeps its place among the requests while a failure waits
 	if err != nil {
 		d.failed(err)
 	} else {
 		d.mu.tries = 0
 	}
-	d.mu.workers--
+	delete(d.mu.runs, r)
 	d.spawn()
 	d.progress()
 }
@@ -184,14 +247,17 @@ func (d *fetch) failed(err error) {
 	case isNoSpace(err):
 		d.readPast()
 	case backend.Permanent(err):
-		d.mu.err = err
+		d.giveUp(err)
 	default:
-		d.mu.tries++
+		if !time.Now().Before(d.mu.retryAt) { // those that fail together count as one
+			d.mu.tries++
+			d.mu.retryAt = time.Now().Add(min(time.Duration(d.mu.tries*d.mu.tries)*50*time.Millisecond, 2*time.Second))
+		}
 		if d.mu.tries > triesMost {
 			d.mu.err = fmt.Errorf("%w: %w", errOffline, err)
 			return
 		}
-		wait := min(time.Duration(d.mu.tries*d.mu.tries)*50*time.Millisecond, 2*time.Second)
+		wait := time.Until(d.mu.retryAt)
 		d.mu.Unlock()
 		select {
 		case <-d.ctx.Done():
@@ -201,14 +267,26 @@ func (d *fetch) failed(err error) {
 	}
 }
 
-// stream requests n blocks at once, and marks each as it arrives. A connection that
+// giveUp ends the download. Callers hold mu: before any reader is told that the object has
+// been replaced, whoever looks finds the new one.
+func (d *fetch) giveUp(err error) {
+	d.mu.err = err
+	d.cancel()
+	if replaced(err) {
+		d.c.idents.renew(d.path)
+		d.c.names.refresh(d.c.unitPath(d.path))
+		d.c.names.forget(d.path)
+	}
+}
+
+// stream requests a run of blocks at once, and marks each as it arrives. A connection that
 // stalls is given up.
-func (d *fetch) stream(first, n int) (got int, err error) {
+func (d *fetch) stream(r *run) error {
 	d.mu.Lock()
-	etag := d.mu.entry.etag
+	etag, first, end := d.mu.entry.etag, r.first, r.end
 	d.mu.Unlock()
 	off := int64(first) * fetchBlock
-	length := min(int64(n)*fetchBlock, d.size-off)
+	length := min(int64(end-first)*fetchBlock, d.size-off)
 	ctx, cancel := context.WithCancelCause(d.ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(d.c.cfg.StoreTimeout, func() { cancel(errStalled) })
@@ -219,32 +297,57 @@ func (d *fetch) stream(first, n int) (got int, err error) {
 	}
 	body, obj, err := d.c.cfg.Store.Get(ctx, d.key, o)
 	if err != nil {
-		return 0, stalled(ctx, err)
+		return stalled(ctx, err)
 	}
 	defer body.Close()
-	d.learn(obj)
-	buf := make([]byte, min(fetchBlock, max(length, 1)))
-	for got < n && length > 0 {
-		stall.Reset(d.c.cfg.StoreTimeout)
-		p := buf[:min(int64(len(buf)), length-int64(got)*fetchBlock)]
-		if _, err := io.ReadFull(body, p); err != nil {
+	if err := d.learn(obj); err != nil {
+		return err
+	}
+	if length == 0 {
+		d.arrived(r, 0, 0)
+		return nil
+	}
+	in := &moving{body, stall, d.c.cfg.StoreTimeout}
+	buf := make([]byte, min(fetchBlock, length))
+	for b := first; d.goesOn(r); b++ {
+		at := int64(b) * fetchBlock
+		p := buf[:min(int64(len(buf)), off+length-at)]
+		if _, err := io.ReadFull(in, p); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return got, stalled(ctx, err)
+			return stalled(ctx, err)
 		}
-		if _, err := d.file.WriteAt(p, off+int64(got)*fetchBlock); err != nil {
-			return got, err
+		if _, err := d.file.WriteAt(p, at); err != nil {
+			return err
 		}
-		d.arrived(first+got, crc32c.Checksum(p), int64(len(p)))
+		d.arrived(r, crc32c.Checksum(p), int64(len(p)))
 		killpoint.At(killpoint.HydrateBlock)
-		got++
 	}
-	if length == 0 {
-		d.arrived(first, 0, 0)
-		got = n
+	return nil
+}
+
+// goesOn tells whether a run has blocks left; a reader may have cut it.
+func (d *fetch) goesOn(r *run) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return r.next < r.end
+}
+
+// moving is a body that counts as stalled when nothing has come for a while, however slow
+// it is.
+type moving struct {
+	io.Reader
+	stall *time.Timer
+	after time.Duration
+}
+
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	if n > 0 {
+		m.stall.Reset(m.after)
 	}
-	return got, nil
+	return n, err
 }
 
 var errStalled = errors.New("the store stopped sending")
@@ -256,20 +359,28 @@ func stalled(ctx context.Context, err error) error {
 	return err
 }
 
-// learn takes what the object says of itself, if no manifest has said it.
-func (d *fetch) learn(obj backend.Object) {
+// learn takes what the object says of itself, if no manifest has said it, and holds it to
+// what was learnt before: bytes of two objects are never mixed.
+func (d *fetch) learn(obj backend.Object) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if e := &d.mu.entry; obj.Size != d.size || e.etag != "" && obj.ETag != e.etag {
+		return fmt.Errorf("%s: it has %d bytes and ETag %q now, not %d and %q: %w", d.key, obj.Size, obj.ETag, d.size, e.etag, backend.ErrChanged)
+	}
+	d.mu.answered = true
 	if e := &d.mu.entry; !e.hasAttr() {
 		e.more = entryOf(obj, time.Now()).more
 	}
 	if d.mu.entry.etag == "" {
 		d.mu.entry.etag = obj.ETag
 	}
+	return nil
 }
 
-func (d *fetch) arrived(b int, sum uint32, n int64) {
+func (d *fetch) arrived(r *run, sum uint32, n int64) {
 	d.mu.Lock()
+	b := r.next
+	r.next++
 	if d.mu.blocks[b] != blockDone {
 		d.mu.blocks[b] = blockDone
 		d.mu.sums[b] = sum
@@ -319,7 +430,7 @@ func (d *fetch) finish() (done bool, err error) {
 // check compares with the manifest's checksum, else the store's.
 func (d *fetch) check(e remoteEntry, crc uint32) error {
 	want, known := e.sum()
-	if !known {
+	if !known && (e.more == nil || !e.more.asked) {
 		obj, err := d.c.cfg.Store.Head(d.ctx, d.key)
 		if err == nil && obj.ETag == e.etag {
 			want, known = obj.CRC32C, obj.HasCRC32C
@@ -333,9 +444,7 @@ func (d *fetch) check(e remoteEntry, crc uint32) error {
 
 // again begins from scratch, with what the store says now.
 func (d *fetch) again() error {
-	d.c.names.refresh(d.c.unitPath(d.path))
-	d.c.names.forget(d.path)
-	e, err := d.c.names.find(d.ctx, d.path)
+	e, err := d.c.names.findAnew(d.ctx, d.path)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil && e.size != d.size {

@@ -27,6 +27,7 @@ type fetches struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	slots  chan struct{} // requests for content at the same time
+	urgent chan struct{} // and those for readers that found all others busy
 
 	mu      sync.Mutex
 	byPath  map[string]*fetch
@@ -39,7 +40,7 @@ const fetchSlots = 16
 func newFetches(c *Cache) *fetches {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &fetches{
-		c: c, ctx: ctx, cancel: cancel, slots: make(chan struct{}, fetchSlots),
+		c: c, ctx: ctx, cancel: cancel, slots: make(chan struct{}, fetchSlots), urgent: make(chan struct{}, fetchSlots),
 		byPath: map[string]*fetch{}, checked: map[string]time.Time{}, ahead: map[string]bool{},
 	}
 }

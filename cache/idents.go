@@ -45,6 +45,13 @@ func (t *idents) ofRemote(path string) uint64 {
 	return id
 }
 
+// renew gives path, which is only remote, another identity from its next look-up on.
+func (t *idents) renew(path string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.remote, path)
+}
+
 // fetched says that path has now the inode ino.
 func (t *idents) fetched(path string, ino uint64) {
 	t.mu.Lock()

@@ -100,6 +100,7 @@ func (c *Cache) withAttr(ctx context.Context, path string, e remoteEntry) remote
 		obj.Attr = backend.Attr{Mode: 0o644, Mtime: obj.Modified}
 	}
 	e.more = entryOf(obj, time.Now()).more
+	e.more.asked = true
 	c.names.mu.Lock()
 	c.names.dir(parent(path)).entries[base(path)] = e
 	c.names.mu.Unlock()

@@ -318,7 +318,12 @@ func (n *names) probe(ctx context.Context, path string) (remoteEntry, error) {
 		if missing {
 			return remoteEntry{}, fs.ErrNotExist
 		}
-		return entryOf(obj, time.Now()), nil
+		e := entryOf(obj, time.Now())
+		if e.more == nil {
+			e.more = &entryMore{}
+		}
+		e.more.asked = true
+		return e, nil
 	})
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 		return n.probe(ctx, path) // it was another program's request that was given up

@@ -128,6 +128,13 @@ func (n *names) refresh(unit string) {
 	n.mu.Unlock()
 }
 
+// findAnew is find with nothing from memory of that path.
+func (n *names) findAnew(ctx context.Context, path string) (remoteEntry, error) {
+	n.refresh(n.c.unitPath(path))
+	n.forget(path)
+	return n.find(ctx, path)
+}
+
 // look reads a checkpoint directory so that what it returns existed at one moment: the
 // marks are read before and, unless the objects are just those of the manifests,
 // again after the objects.

@@ -208,6 +208,9 @@ func TestCorruptContentEndsInAnError(t *testing.T) {
 	s.Put(ctx, "run/checkpoint_000000/f", backend.Content{R: strings.NewReader(other), Size: 20 << 20, CRC32C: crc32c.Checksum([]byte(other))}, backend.PutOptions{})
 	b := startNode(t, s)
 	h, err := b.Open(ctx, "run/checkpoint_000000/f", unix.O_RDONLY)
+	if errors.Is(err, syscall.EIO) {
+		return // all of it was here, and checked, before the open was answered
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
