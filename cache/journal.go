@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -21,6 +22,7 @@ import (
 // asked for with durable() survive a power cut too.
 type journal struct {
 	db     *badger.DB
+	space  *reserve
 	writes chan *journalWrite
 	done   sync.WaitGroup
 }
@@ -64,17 +66,24 @@ func put(table, key string, v any) op {
 func del(table, key string) op { return op{key: table + key} }
 
 func openJournal(dir string, log *slog.Logger) (*journal, error) {
+	space, err := newReserve(dir, log)
+	if err != nil {
+		return nil, err
+	}
 	o := badger.DefaultOptions(dir).
 		WithLogger(badgerLog{log}).
-		WithMemTableSize(8 << 20).WithNumMemtables(2).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(6).
-		WithValueLogFileSize(32 << 20).WithValueThreshold(64 << 10).
+		WithMemTableSize(memTableBytes).WithNumMemtables(2).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(6).
+		WithValueLogFileSize(valueLogBytes).WithValueThreshold(valueThreshold).
 		WithBlockCacheSize(0).WithIndexCacheSize(0).WithCompression(options.None).
 		WithNumCompactors(2).WithMetricsEnabled(false).WithDetectConflicts(false)
 	db, err := badger.Open(o)
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{db: db, writes: make(chan *journalWrite, 1024)}
+	j := &journal{db: db, space: space, writes: make(chan *journalWrite, 1024)}
+	if err := space.opened(j.atRest); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	j.done.Add(1)
 	go j.writer()
 	return j, nil
@@ -83,7 +92,24 @@ func openJournal(dir string, log *slog.Logger) (*journal, error) {
 func (j *journal) close() error {
 	close(j.writes)
 	j.done.Wait()
+	closed, err := j.space.closing()
+	if err != nil {
+		// The next start finds the records in Badger's log, as after a kill.
+		j.space.log.Warn("the disk is full: the journal is left as it is", "err", err)
+		return j.db.Sync()
+	}
+	defer closed()
 	return j.db.Close()
+}
+
+// atRest tells that no table is due to be merged into others.
+func (j *journal) atRest() bool {
+	for _, l := range j.db.Levels() {
+		if l.Score >= 1 || l.Adjusted >= 1 {
+			return false
+		}
+	}
+	return true
 }
 
 // write commits ops, together.
@@ -103,7 +129,20 @@ func (j *journal) commit(ops []op, durable bool) error {
 
 func (j *journal) writer() {
 	defer j.done.Done()
-	for first := range j.writes {
+	tend := time.NewTicker(reserveEvery)
+	defer tend.Stop()
+	for {
+		var first *journalWrite
+		var ok bool
+		select {
+		case <-tend.C:
+			j.space.tend()
+			continue
+		case first, ok = <-j.writes:
+			if !ok {
+				return
+			}
+		}
 		group := []*journalWrite{first}
 		for more := true; more && len(group) < 512; {
 			select {
@@ -123,6 +162,10 @@ func (j *journal) writer() {
 }
 
 func (j *journal) apply(group []*journalWrite) error {
+	if err := j.space.before(group); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	defer j.space.after()
 	txn := j.db.NewTransaction(true)
 	defer func() { txn.Discard() }()
 	durable := false

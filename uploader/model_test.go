@@ -233,7 +233,7 @@ func (m *model) Read(t *rapid.T) {
 	switch {
 	case !ok && err == nil:
 		// What this node has written itself is stat-ed without asking the store; the open asks.
-		if h, err := n.Open(ctx, p, unix.O_RDONLY); !errors.Is(err, fs.ErrNotExist) {
+		if h, err := n.Open(ctx, p, unix.O_RDONLY); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, backend.ErrNotExist) {
 			if err == nil {
 				n.shut(h)
 			}
