@@ -76,6 +76,11 @@ func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteE
 	if err != nil {
 		return nil, err
 	}
+	stale, err := c.replaced(old, new)
+	if err != nil {
+		return nil, err
+	}
+	m.finish = append(m.finish, stale...)
 	for _, unit := range c.remoteUnits(old, remote) {
 		bury(unit, tombstone{Unit: true, After: new + unit[len(old):]})
 	}
@@ -103,6 +108,23 @@ func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteE
 	}
 	c.mu.Unlock()
 	return m, nil
+}
+
+// replaced takes from the records at and below new what they say of files that are not
+// there any more, or will not be: evicted ones, or ones that another node has moved away.
+// Of an evicted file everything can come back, the inode number too, with a file that is
+// renamed there; it would count as committed. That this node knows the history remains.
+func (c *Cache) replaced(old, new string) (ops []op, err error) {
+	err = below(c.journal, tableFile, new, func(key string, r fileRecord) error {
+		if key != new && !c.tree.exists(old+key[len(new):]) {
+			ops = append(ops, del(tableFile, key))
+			return nil
+		}
+		r.ID = Identity{}
+		ops = append(ops, put(tableFile, key, r))
+		return nil
+	})
+	return ops, err
 }
 
 // remoteUnits are the checkpoint directories at and below path of which anything may

@@ -224,3 +224,41 @@ func TestCorruptContentEndsInAnError(t *testing.T) {
 		t.Errorf("all of it was read without an error: %v", err)
 	}
 }
+
+// An evicted file's record is all that is left of it, and the next file may get its inode
+// number: a directory that comes back under its old name, by way of another node, is no
+// less new for that.
+func TestRenamedOverEvictedFilesItIsCommitted(t *testing.T) {
+	st := newFaulty()
+	a, b := startNode(t, st), startNode(t, st)
+	const old, best = "run/checkpoint_000000", "run/checkpoint_best"
+	a.mkdir("run")
+	a.mkdir(old)
+	for _, f := range []string{"f0", "f1", "f2"} {
+		a.write(old+"/"+f, big(1, 100_000))
+	}
+	a.wait()
+	if freed, _, err := a.Evict(ctx, []string{"run"}); freed == 0 || err != nil {
+		t.Fatalf("evict: %d bytes, %v", freed, err)
+	}
+	b.walkTo(old)
+	if err := b.Rename(ctx, old, best, 0); err != nil {
+		t.Fatal(err)
+	}
+	b.wait()
+	eventually(t, "the other node sees it", func() bool { return a.walkTo(best) == nil })
+	for _, f := range []string{"f0", "f1", "f2"} {
+		if err := a.walkTo(best + "/" + f); err != nil {
+			t.Fatal(err)
+		}
+		a.read(best + "/" + f)
+	}
+	if err := a.Rename(ctx, best, old, 0); err != nil {
+		t.Fatal(err)
+	}
+	a.restart()
+	a.wait()
+	if got, want := objects(t, st), "run/checkpoint_000000/f0 run/checkpoint_000000/f1 run/checkpoint_000000/f2"; got != want {
+		t.Errorf("objects: %s, want %s", got, want)
+	}
+}
