@@ -88,6 +88,7 @@ func (c *Cache) remoteInfo(ctx context.Context, path string) (Info, error) {
 
 // withAttr asks for what a listing does not tell.
 func (c *Cache) withAttr(ctx context.Context, path string, e remoteEntry) remoteEntry {
+	start := time.Now()
 	var obj backend.Object
 	err := c.names.ask(ctx, func(ctx context.Context) (err error) {
 		obj, err = c.cfg.Store.Head(ctx, path)
@@ -99,7 +100,7 @@ func (c *Cache) withAttr(ctx context.Context, path string, e remoteEntry) remote
 	if obj.Attr.IsZero() { // another tool's: remember that there is nothing to ask for
 		obj.Attr = backend.Attr{Mode: 0o644, Mtime: obj.Modified}
 	}
-	e.more = entryOf(obj, time.Now()).more
+	e.more = entryOf(obj, start).more
 	e.more.asked = true
 	c.names.mu.Lock()
 	c.names.dir(parent(path)).entries[base(path)] = e
@@ -282,7 +283,7 @@ func (c *Cache) remoteNames(ctx context.Context, path string) ([]DirEntry, error
 	}
 	out := make([]DirEntry, 0, len(entries))
 	for name, e := range entries {
-		if e.key("") == "" && (before[name] || c.buried(join(path, name))) {
+		if e.key("") == "" && (before[name] || c.buried(join(path, name)) || c.names.isGone(join(path, name), &e)) {
 			continue
 		}
 		d := DirEntry{Name: name}

@@ -67,7 +67,7 @@ func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteE
 		return nil, err
 	}
 	err = below(c.journal, tableDir, old, func(key string, r dirRecord) error {
-		if class := c.cfg.Layout.Classify(key, true); class.Kind != layout.Checkpoint {
+		if class := c.cfg.Layout.Classify(key, true); class.Kind != layout.Checkpoint || class.Unit != key {
 			bury(key+"/", tombstone{After: new + key[len(old):]})
 		}
 		m.finish = append(m.finish, del(tableDir, key))

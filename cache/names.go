@@ -32,9 +32,10 @@ type names struct {
 	dirs    map[string]*dirNames
 	views   map[string]*unitView
 	hidden  map[string]bool // keys that cannot be names; logged once
-	commits uint64          // counts what this node has published; a look that spans one is not kept
-	lost    error           // why the store cannot be reached
-	lostTil time.Time       // not asked again before
+	gone    gone
+	commits uint64    // counts what this node has published; a look that spans one is not kept
+	lost    error     // why the store cannot be reached
+	lostTil time.Time // not asked again before
 }
 
 type dirNames struct {
@@ -56,7 +57,7 @@ const (
 var errOffline = fmt.Errorf("the store cannot be reached: %w", syscall.EIO)
 
 func newNames(c *Cache) *names {
-	return &names{c: c, dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[string]bool{}}
+	return &names{c: c, dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[string]bool{}, gone: newGone()}
 }
 
 // ask runs one request that a program waits for. A store that does not answer is
@@ -154,6 +155,14 @@ func (n *names) find(ctx context.Context, path string) (remoteEntry, error) {
 	if err := layout.CheckPath(path); err != nil {
 		return remoteEntry{}, fs.ErrNotExist
 	}
+	e, err := n.anywhere(ctx, path)
+	if err == nil && n.isGone(path, &e) {
+		return remoteEntry{}, fs.ErrNotExist
+	}
+	return e, err
+}
+
+func (n *names) anywhere(ctx context.Context, path string) (remoteEntry, error) {
 	asDir := n.c.cfg.Layout.Classify(path, true)
 	if asDir.Kind == layout.Checkpoint && asDir.Unit != path {
 		return n.member(ctx, asDir.Unit, path)
@@ -288,6 +297,8 @@ func (n *names) confirm(ctx context.Context, path string) (remoteEntry, error) {
 // probe asks for one key and for anything below it, at once.
 func (n *names) probe(ctx context.Context, path string) (remoteEntry, error) {
 	v, err, _ := n.flight.Do("probe "+path, func() (any, error) {
+		start, end := n.began()
+		defer end()
 		var obj backend.Object
 		var page backend.Page
 		var missing bool
@@ -310,15 +321,15 @@ func (n *names) probe(ctx context.Context, path string) (remoteEntry, error) {
 			return remoteEntry{}, err
 		}
 		if !missing && obj.Attr.Type == backend.Directory {
-			return entryOf(obj, time.Now()), nil
+			return entryOf(obj, start), nil
 		}
 		if len(page.Objects) > 0 {
-			return n.directory(ctx, path, page), nil
+			return n.directory(ctx, path, page, start), nil
 		}
 		if missing {
 			return remoteEntry{}, fs.ErrNotExist
 		}
-		e := entryOf(obj, time.Now())
+		e := entryOf(obj, start)
 		if e.more == nil {
 			e.more = &entryMore{}
 		}
@@ -333,8 +344,8 @@ func (n *names) probe(ctx context.Context, path string) (remoteEntry, error) {
 
 // directory describes a directory of which the first key is known; its own marker has
 // the attributes.
-func (n *names) directory(ctx context.Context, path string, page backend.Page) remoteEntry {
-	e := dirEntryAt(time.Now())
+func (n *names) directory(ctx context.Context, path string, page backend.Page, at time.Time) remoteEntry {
+	e := dirEntryAt(at)
 	if len(page.Objects) == 0 || page.Objects[0].Key != path+"/" {
 		e.more = &entryMore{} // there is none
 		return e
@@ -366,7 +377,8 @@ func (n *names) list(ctx context.Context, dir string) error {
 }
 
 func (n *names) listNow(ctx context.Context, dir string) error {
-	start := time.Now()
+	start, end := n.began()
+	defer end()
 	prefix := ""
 	if dir != "" {
 		prefix = dir + "/"
@@ -395,6 +407,7 @@ func (n *names) listNow(ctx context.Context, dir string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	d := n.dir(dir)
+	n.gone.without(dir, entries)
 	for name, e := range entries { // a HEAD knows more than a listing
 		if old, ok := d.entries[name]; ok && !e.dir && !old.dir && old.etag == e.etag && e.more == nil {
 			e.more = old.more

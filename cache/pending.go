@@ -102,6 +102,7 @@ func (c *Cache) Deleted(keys ...string) error {
 	if err := c.journal.write(ops...); err != nil {
 		return err
 	}
+	c.names.deleted(false, keys...)
 	c.mu.Lock()
 	for _, key := range keys {
 		delete(c.mu.tombs, key)
@@ -119,6 +120,7 @@ func (c *Cache) UnitDeleted(unit string, keys ...string) error {
 	if err := c.journal.write(del(tableOpen, unit), del(tableOwn, unit), del(tableSeal, unit), del(tableDir, unit)); err != nil {
 		return err
 	}
+	c.names.deleted(true, unit)
 	err := c.Deleted(append(keys, unit)...)
 	killpoint.At(killpoint.RmdirForget)
 	return err

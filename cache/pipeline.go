@@ -313,7 +313,7 @@ func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
 	}
 	r := c.sealRecord(s, m)
 	r.Publishing = true
-	if err := c.journal.durably(put(tableSeal, s.Unit.Path, r), put(tableOwn, s.Unit.Path, ownRecord{m.Generation})); err != nil {
+	if err := c.journal.durably(put(tableSeal, s.Unit.Path, r), put(tableOwn, s.Unit.Path, ownRecord{m.Generation, m.Removed})); err != nil {
 		return err
 	}
 	killpoint.At(killpoint.PublishBegin)
@@ -324,6 +324,13 @@ func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
 	}
 	s.Unit.publishing = true
 	return nil
+}
+
+// OwnRemoved is what the last manifest of a unit declares void in those of other nodes.
+func (c *Cache) OwnRemoved(u *Unit) ([]layout.Removed, error) {
+	var r ownRecord
+	_, err := c.journal.get(tableOwn, u.Path, &r)
+	return r.Removed, err
 }
 
 // Generation is the number for the next manifest of a unit.
@@ -359,6 +366,10 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 		}
 	}
 	ops = append(ops, del(tableSeal, s.Unit.Path))
+	c.names.deleted(false, s.Removed...)
+	if s.Replaces {
+		c.names.deleted(true, s.Unit.Path)
+	}
 	c.mu.Lock()
 	ops = append(ops, c.settleTombs(s, done)...)
 	c.mu.Unlock()

@@ -116,5 +116,6 @@ type openRecord struct {
 
 // ownRecord says that this node has published (part of) a checkpoint directory.
 type ownRecord struct {
-	Generation uint64 `json:"generation"`
+	Generation uint64           `json:"generation"`
+	Removed    []layout.Removed `json:"removed,omitempty"` // as in the manifest
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,7 +140,8 @@ func (n *names) findAnew(ctx context.Context, path string) (remoteEntry, error) 
 // marks are read before and, unless the objects are just those of the manifests,
 // again after the objects.
 func (n *names) look(ctx context.Context, unit string) (*unitView, error) {
-	start := time.Now()
+	start, end := n.began()
+	defer end()
 	n.mu.Lock()
 	commits := n.commits
 	n.mu.Unlock()
@@ -170,6 +172,7 @@ func (n *names) look(ctx context.Context, unit string) (*unitView, error) {
 		}
 		v.cost = time.Since(start)
 		n.mu.Lock()
+		n.gone.without(unit, v.entries)
 		if n.commits == commits {
 			n.views[unit] = v
 		}
@@ -198,19 +201,7 @@ func (n *names) readUnit(ctx context.Context, unit string, m *unitMarks, v *unit
 	if err := g.Wait(); err != nil {
 		return false, err
 	}
-	said := map[string]*layout.File{}
-	newest := map[string]time.Time{}
-	for _, man := range manifests {
-		if man == nil {
-			continue
-		}
-		for i := range man.Files {
-			f := &man.Files[i]
-			if t, ok := newest[f.Path]; !ok || man.Sealed.After(t) {
-				said[f.Path], newest[f.Path] = f, man.Sealed
-			}
-		}
-	}
+	said := saidOf(m.manifests, manifests)
 	exact = true
 	for _, o := range objects {
 		rel := strings.TrimPrefix(o.Key, unit+"/")
@@ -248,6 +239,32 @@ func (n *names) readUnit(ctx context.Context, unit string, m *unitMarks, v *unit
 		}
 	}
 	return exact, nil
+}
+
+// saidOf is what the manifests of a directory say of each path, the last to be put first:
+// by the store's clock, for those of the nodes need not agree. A store that counts whole
+// seconds may have put two in one; then the nodes' clocks decide.
+func saidOf(objects []backend.Object, manifests []*layout.Manifest) map[string]*layout.File {
+	var order []int
+	for i, man := range manifests {
+		if man != nil {
+			order = append(order, i)
+		}
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		return layout.CompareAge(objects[i].Modified, manifests[i], objects[j].Modified, manifests[j])
+	})
+	removals := layout.RemovalsOf(manifests...)
+	said := map[string]*layout.File{}
+	for _, i := range order {
+		man := manifests[i]
+		for k := range man.Files {
+			if f := &man.Files[k]; !removals.Void(man, f.Path) {
+				said[f.Path] = f
+			}
+		}
+	}
+	return said
 }
 
 func (n *names) addParents(v *unitView, rel string) {

@@ -50,6 +50,9 @@ const (
 //	   "uid": 1000, "gid": 1000, "mtime": "2026-11-23T06:24:01Z"},
 //	  {"path": "latest.pt", "type": "symlink", "target": "model.pt", …},
 //	  {"path": "model.pt", "type": "file", "size": 5, "crc32c": 3735928559, …}
+//	 ],
+//	 "removed": [
+//	  {"path": "old.pt", "node": "n-77aa", "sealed": "2026-11-23T06:20:00Z"}
 //	 ]
 //	}
 //
@@ -63,6 +66,7 @@ type Manifest struct {
 	Generation uint64    `json:"generation"`
 	Sealed     time.Time `json:"sealed"`
 	Files      []File    `json:"files"`
+	Removed    []Removed `json:"removed,omitempty"` // void in the manifests of other nodes
 }
 
 // File is one entry of a manifest.
@@ -88,6 +92,10 @@ func (m *Manifest) Encode() ([]byte, error) {
 	d.Files = slices.Clone(m.Files)
 	if d.Files == nil {
 		d.Files = []File{}
+	}
+	d.Removed = slices.Clone(m.Removed)
+	for i := range d.Removed {
+		d.Removed[i].Sealed = encodable(d.Removed[i].Sealed)
 	}
 	for i := range d.Files {
 		d.Files[i].Mtime = encodable(d.Files[i].Mtime)
@@ -135,7 +143,7 @@ func (m *Manifest) check() error {
 			return fmt.Errorf("%w: %w", ErrFormat, err)
 		}
 	}
-	return nil
+	return checkRemoved(m.Removed)
 }
 
 func (f *File) check(unit string) error {

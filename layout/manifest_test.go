@@ -26,6 +26,7 @@ func goldenManifest() *Manifest {
 			{Path: "rank_0/model <a&b>.pt", Type: TypeFile, Size: 1 << 34, CRC32C: 0xdeadbeef, Mode: 0o640, UID: 1000, GID: 1000, Mtime: when},
 			{Path: "rank_0.latest", Type: TypeSymlink, Target: "rank_0", Mode: 0o777, UID: 1000, GID: 1000, Mtime: when},
 		},
+		Removed: []Removed{{Path: "old.pt", Node: "n-77aa", Sealed: when.Add(-time.Minute)}},
 	}
 }
 

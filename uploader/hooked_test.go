@@ -3,6 +3,7 @@ package uploader
 import (
 	"context"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/backend/mem"
-	"strings"
 )
 
 // hooked is a store whose answers to Get a test shapes.
@@ -21,6 +21,7 @@ type hooked struct {
 	heads int
 	lists int
 	body  func(n int, o backend.GetOptions, r io.ReadCloser) io.ReadCloser // n counts from 1
+	after func(op, key string)                                             // called when an answer is there, before it is given
 	plain bool                                                             // it knows no checksums
 }
 
@@ -43,6 +44,7 @@ func (s *hooked) Head(ctx context.Context, key string) (backend.Object, error) {
 	s.heads++
 	s.mu.Unlock()
 	obj, err := s.Store.Head(ctx, key)
+	s.done(backend.OpHead, key)
 	return s.strip(obj), err
 }
 
@@ -54,6 +56,7 @@ func (s *hooked) List(ctx context.Context, o backend.ListOptions) (backend.Page,
 	for i := range page.Objects {
 		page.Objects[i] = s.strip(page.Objects[i])
 	}
+	s.done(backend.OpList, o.Prefix)
 	return page, err
 }
 
@@ -62,6 +65,30 @@ func (s *hooked) strip(o backend.Object) backend.Object {
 		o.CRC32C, o.HasCRC32C = 0, false
 	}
 	return o
+}
+
+func (s *hooked) done(op, key string) {
+	s.mu.Lock()
+	after := s.after
+	s.mu.Unlock()
+	if after != nil {
+		after(op, key)
+	}
+}
+
+// catch holds the answer to the next op on key back: caught is closed when it is there, and
+// free lets it go.
+func (s *hooked) catch(op, key string) (caught <-chan struct{}, free func()) {
+	reached, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.mu.Lock()
+	s.after = func(o, k string) {
+		if o == op && k == key {
+			once.Do(func() { close(reached); <-release })
+		}
+	}
+	s.mu.Unlock()
+	return reached, func() { close(release) }
 }
 
 // counts are the requests so far.

@@ -26,6 +26,13 @@ func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
 	if aside, err := u.clashes(ctx, s); aside || err != nil {
 		return err
 	}
+	if s.Unit.Dir {
+		removed, err := u.removals(ctx, s)
+		if err != nil {
+			return err
+		}
+		s.manifest.Removed = removed
+	}
 	if err := u.c.BeginPublish(s.Snapshot, s.manifest); err != nil {
 		return err
 	}

@@ -257,10 +257,11 @@ type saidFile struct {
 // unitSums is what the manifests of a checkpoint directory say.
 type unitSums struct {
 	path      string
-	marks     string                // changes with every publish, begin and end of writing
-	open      []string              // nodes that are writing there
-	sealed    map[string]time.Time  // by node: when its manifest was
-	manifests int                   // how many there are
+	marks     string               // changes with every publish, begin and end of writing
+	open      []string             // nodes that are writing there
+	sealed    map[string]time.Time // by node: when its manifest was
+	manifests []readManifest
+	objects   int                   // manifests in the store, those that cannot be read included
 	named     map[string][]saidFile // by key, the newest first
 	broken    []VerifiedFile        // manifests that say nothing
 }
@@ -268,7 +269,7 @@ type unitSums struct {
 // load reads the manifests of a directory; old, if nothing has changed since.
 func (v *verifier) load(ctx context.Context, unit string, old *unitSums) (*unitSums, error) {
 	s := &unitSums{path: unit, named: map[string][]saidFile{}, sealed: map[string]time.Time{}}
-	var manifests []string
+	var manifests []backend.Object
 	err := v.pages(ctx, layout.UnitsPrefix(unit), func(o backend.Object) error {
 		of, node, open, ok := layout.ParseUnitKey(o.Key)
 		if !ok || of != unit {
@@ -278,31 +279,54 @@ func (v *verifier) load(ctx context.Context, unit string, old *unitSums) (*unitS
 		if open {
 			s.open = append(s.open, node)
 		} else {
-			manifests = append(manifests, o.Key)
+			manifests = append(manifests, o)
 		}
 		return nil
 	})
 	if err != nil || old != nil && old.marks == s.marks {
 		return old, err
 	}
-	s.manifests = len(manifests)
-	for _, key := range manifests {
-		if err := v.loadManifest(ctx, s, key); err != nil {
+	s.objects = len(manifests)
+	for _, o := range manifests {
+		if err := v.loadManifest(ctx, s, o); err != nil {
 			return nil, err
 		}
 	}
-	for _, files := range s.named {
-		slices.SortFunc(files, func(a, b saidFile) int {
-			if c := b.sealed.Compare(a.sealed); c != 0 {
-				return c
-			}
-			return strings.Compare(a.node, b.node)
-		})
-	}
+	s.collect()
 	return s, nil
 }
 
-func (v *verifier) loadManifest(ctx context.Context, s *unitSums, key string) error {
+// readManifest is a manifest and when the store has put it.
+type readManifest struct {
+	*layout.Manifest
+	put time.Time
+}
+
+// collect sorts out who says what of each file; the newest word comes first, and what
+// another node has removed since is left out.
+func (s *unitSums) collect() {
+	slices.SortFunc(s.manifests, func(a, b readManifest) int { return layout.CompareAge(b.put, b.Manifest, a.put, a.Manifest) })
+	var all []*layout.Manifest
+	for _, m := range s.manifests {
+		all = append(all, m.Manifest)
+	}
+	removals := layout.RemovalsOf(all...)
+	for _, m := range all {
+		for _, f := range m.Files {
+			if removals.Void(m, f.Path) {
+				continue
+			}
+			p := s.path
+			if f.Path != "" {
+				p = join(s.path, f.Path)
+			}
+			s.named[p] = append(s.named[p], saidFile{f, m.Node, m.Sealed})
+		}
+	}
+}
+
+func (v *verifier) loadManifest(ctx context.Context, s *unitSums, o backend.Object) error {
+	key := o.Key
 	var b []byte
 	err := v.try(ctx, func(ctx context.Context) error {
 		body, obj, err := v.u.store.Get(ctx, key, backend.GetOptions{})
@@ -332,13 +356,7 @@ func (v *verifier) loadManifest(ctx context.Context, s *unitSums, key string) er
 		return nil
 	}
 	s.sealed[m.Node] = m.Sealed
-	for _, f := range m.Files {
-		p := s.path
-		if f.Path != "" {
-			p = join(s.path, f.Path)
-		}
-		s.named[p] = append(s.named[p], saidFile{f, m.Node, m.Sealed})
-	}
+	s.manifests = append(s.manifests, readManifest{m, o.Modified})
 	return nil
 }
 
@@ -475,7 +493,7 @@ func (w *verifyWalk) object(ctx context.Context, obj backend.Object) error {
 	}
 	c := &check{key: obj.Key, there: true, obj: obj}
 	for _, s := range w.stack { // the one that names it, else the innermost
-		if s.manifests == 0 {
+		if s.objects == 0 {
 			continue
 		}
 		if c.unit == nil || c.unit.named[obj.Key] == nil {
