@@ -127,7 +127,7 @@ type Cache struct {
 		unasked map[string]struct{}        // names that counted as missing because nobody could look
 		links   map[uint64]map[string]bool // inode -> its paths, for files with several
 		closed  map[string]time.Time       // files of open units that could be staged early
-		recent  map[string]time.Time       // committed files that a forgotten mapping may still change
+		recent  map[string]recheck         // committed files that a forgotten mapping may still change
 		moving  int                        // renames whose tombstones are there, and whose new units are not yet
 		moved   map[string]movedRecord     // files renamed in the store only
 		usage   usage
@@ -182,7 +182,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	c.mu.unasked = map[string]struct{}{}
 	c.mu.links = map[uint64]map[string]bool{}
 	c.mu.closed = map[string]time.Time{}
-	c.mu.recent = map[string]time.Time{}
+	c.mu.recent = map[string]recheck{}
 	c.mu.changed = make(chan struct{})
 	c.mu.usage = newUsage()
 	c.mu.moved = map[string]movedRecord{}

@@ -10,11 +10,6 @@ import (
 	"github.com/trainfs/trainfs/layout"
 )
 
-const (
-	maxRecent = 100_000
-	recentFor = 10 * time.Minute
-)
-
 // Tombstone is a deletion to be carried out in the store.
 type Tombstone struct {
 	Key  string // a key, ending in "/" for a directory marker; for Unit a checkpoint directory
@@ -242,39 +237,3 @@ func (c *Cache) PutStage(path string, id Identity, s backend.Stage) error {
 
 // DropStage forgets it.
 func (c *Cache) DropStage(path string) error { return c.journal.write(del(tableStage, path)) }
-
-// Recheck looks again at files that were committed lately: a mapping that outlived
-// its descriptors may have changed them out of our sight.
-func (c *Cache) Recheck() {
-	c.mu.Lock()
-	var paths []string
-	for p, at := range c.mu.recent {
-		paths = append(paths, p)
-		if time.Since(at) > recentFor {
-			delete(c.mu.recent, p)
-		}
-	}
-	c.mu.Unlock()
-	for _, p := range paths {
-		st, err := c.tree.lstat(p)
-		if err != nil || !isRegular(&st) {
-			continue
-		}
-		var r fileRecord
-		if found, err := c.journal.get(tableFile, p, &r); err == nil && found && !r.clean(&st) {
-			c.mu.Lock()
-			class := c.cfg.Layout.Classify(p, false)
-			changed := c.mu.writers[p] == 0 && c.mu.units[class.Unit] == nil
-			if changed {
-				c.touch(p, false)
-			}
-			c.mu.Unlock()
-			if changed && class.Kind == layout.Tracker {
-				if err := c.snapshotTrackerAt(p); err != nil {
-					c.log.Error("a tracker was changed through a mapping, and cannot be read", "path", p, "err", err)
-				}
-			}
-			c.poke()
-		}
-	}
-}

@@ -381,7 +381,7 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 		delete(c.mu.unknown, d.Path)
 		delete(c.mu.moved, d.Path)
 		if len(c.mu.recent) < maxRecent {
-			c.mu.recent[d.Path] = time.Now()
+			c.mu.recent[d.Path] = newRecheck()
 		}
 	}
 	c.settled(s.Unit, s.Gen)

@@ -148,34 +148,28 @@ func (c *Cache) upToDate(u *Unit) bool {
 	return err == nil && found && r.clean(&st)
 }
 
-// unitBytes is what there is to upload of a unit, as far as it is known. Callers
-// hold mu.
+// unitBytes is what there is to upload of a unit, as far as it is known: before it is
+// sealed, what lay there within the last second. Whoever waits asks at every change of
+// any unit, and must not have all of them looked up each time. Callers hold mu.
 func (c *Cache) unitBytes(u *Unit) int64 {
 	if u.bytes > 0 {
 		return u.bytes
 	}
-	if u.Dir && u.Class.Kind == layout.Checkpoint {
-		return c.dirBytes(u)
-	}
-	if st, err := c.tree.lstat(u.Path); err == nil && isRegular(&st) {
-		return st.Size
-	}
-	return 0
-}
-
-// dirBytes is how much a checkpoint directory holds that has not been sealed yet; looked
-// up once a second at most. Callers hold mu.
-func (c *Cache) dirBytes(u *Unit) int64 {
 	if time.Since(u.sized) < time.Second {
 		return u.size
 	}
 	u.size, u.sized = 0, time.Now()
-	c.tree.walk(u.Path, func(_ string, st *syscall.Stat_t) error {
+	add := func(_ string, st *syscall.Stat_t) error {
 		if isRegular(st) {
 			u.size += st.Size
 		}
 		return nil
-	})
+	}
+	if u.Dir && u.Class.Kind == layout.Checkpoint {
+		c.tree.walk(u.Path, add)
+	} else if st, err := c.tree.lstat(u.Path); err == nil {
+		add(u.Path, &st)
+	}
 	return u.size
 }
 

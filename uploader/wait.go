@@ -25,7 +25,7 @@ func (u *Uploader) Wait(ctx context.Context, paths []string, progress func(cache
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
 	for {
-		changed := u.c.Changed()
+		changed, start := u.c.Changed(), time.Now()
 		p := u.pending(paths)
 		if progress != nil {
 			progress(p)
@@ -43,7 +43,8 @@ func (u *Uploader) Wait(ctx context.Context, paths []string, progress func(cache
 			}
 			return ctx.Err()
 		case <-changed:
-			sleep(ctx, 5*time.Millisecond) // many change at once
+			// Many change at once, and each look goes over all that is pending.
+			sleep(ctx, min(reportEvery, max(minRound, 10*time.Since(start))))
 		case <-tick.C:
 		}
 	}

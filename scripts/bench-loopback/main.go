@@ -38,6 +38,9 @@ func main() {
 		MountOptions: fuse.MountOptions{
 			FsName: directory, Name: "loopback",
 			DirectMount: true,
+			// As trainfs, and as go-fuse's example with its -allow-other: the kernel checks modes.
+			AllowOther: true,
+			Options:    []string{"default_permissions"},
 			// As trainfs: passthrough over a file system that is itself stacked, and no
 			// question about security.capability before each write.
 			MaxStackDepth:     2,

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -13,8 +14,7 @@ from benchlib import BenchError, TimedOut, gateway, machine, process, report, su
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GIB = 1 << 30
-# Has the kernel fault in that many bytes, and exits.
-TOUCH = "import mmap, sys; mmap.mmap(-1, int(sys.argv[1]), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x8000)  # MAP_POPULATE"
+MIB = 1 << 20
 
 
 class Bench:
@@ -84,15 +84,32 @@ class Bench:
             raise BenchError(f"{path}: read {done['bytes']} bytes, not {expected}")
         return done["seconds"]
 
-    def settle(self):
-        """Gives every run a quiet disk and warm memory to begin with.
+    def settle(self, warm):
+        """Gives every run a quiet disk and warm page cache to begin with.
 
         A virtual machine with free page reporting hands free memory back to its host within
         seconds, and gets it back fault by fault: several times the cost of the write that
-        needs it. Whoever runs just after somebody freed a lot would seem the faster."""
+        needs it. So a scratch file has just been written, and its pages are free again, when
+        a run begins.
+
+        For the same reason nothing is deleted before the end: for minutes after thousands of
+        files were deleted, ext4 walks over their inodes at each create (recently_deleted in
+        the kernel's fs/ext4/ialloc.c), and a disk with online discard is slow as well."""
         process.run(["sync"], 900)
         time.sleep(self.pause)
-        process.run([sys.executable, "-I", "-c", TOUCH, str(min(self.sizes.touch, machine.available_bytes() // 2))], 300)
+        if warm:
+            machine.write_and_forget(os.path.join(self.work, "scratch"), warm)
+
+    def make_room(self):
+        """Empties the large files of a workload that has ended. Their inodes stay: see settle."""
+        for directory, _, names in os.walk(self.work):
+            for name in names:
+                path = os.path.join(directory, name)
+                st = os.lstat(path)
+                if stat.S_ISREG(st.st_mode) and st.st_blocks * 512 >= MIB and directory != self.work:
+                    os.truncate(path, 0)
+        process.run(["sync"], 900)
+        time.sleep(self.pause)
 
     def prepare(self, options):
         """Builds and finds the tools, starts the server."""
@@ -159,11 +176,13 @@ def parse():
     return o
 
 
-def enough_space(o):
+def enough_space(o, sizes):
     os.makedirs(o.dir, exist_ok=True)
-    free, need = shutil.disk_usage(o.dir).free, (1 if o.quick else 14) * GIB
+    most = max(suite.disk_bytes(n, o.rounds, o.peer_rounds, sizes) for n in o.only) + sizes.warm
+    free, need = shutil.disk_usage(o.dir).free, most * 1.1 + GIB
     if free < need:
-        raise BenchError(f"{o.dir} has {free / GIB:.1f} GiB free, {need / GIB:.0f} GiB are needed: say --dir")
+        raise BenchError(f"{o.dir} has {free / GIB:.1f} GiB free, {need / GIB:.1f} GiB are needed, as nothing is deleted "
+                         "while it is measured: say --dir, or fewer --rounds and --peer-rounds")
 
 
 def measure(bench, number):
@@ -188,7 +207,7 @@ def main():
     say = lambda text: print(text, file=sys.stderr, flush=True)
     bench, results, load = None, [], machine.load()  # before we put load on it ourselves
     try:
-        enough_space(o)
+        enough_space(o, suite.Sizes(o.quick))
         if o.readme:
             report.check_readme(o.readme)
         bench = Bench(o, cleanup)
@@ -200,6 +219,7 @@ def main():
             f"load before {load:.2f}; passthrough {facts['passthrough']}")
         for n in o.only:
             results.append(measure(bench, n))
+            bench.make_room()
         print("\n" + report.table(results))
         if o.quick:
             print("QUICK: these are not figures, they only show that the benchmark works.")

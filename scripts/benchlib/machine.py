@@ -39,10 +39,18 @@ def memory_bytes():
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def available_bytes():
-    """Memory that programs could get without swapping."""
-    with open("/proc/meminfo") as f:
-        return next(int(line.split()[1]) << 10 for line in f if line.startswith("MemAvailable:"))
+def write_and_forget(path, size):
+    """Writes a file over, to the disk, and drops it from the page cache: that many bytes of
+    memory are now free, and have been in use a moment ago."""
+    block = b"x" * (1 << 20)
+    fd = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        for _ in range(0, size, len(block)):
+            os.write(fd, block)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
 
 
 def first_version(argv):

@@ -30,8 +30,9 @@ class Samples:
         return [mine[r][figure] / other[r][baseline_figure or figure] for r in sorted(mine) if r in other]
 
 
-def rounds(bench, contestants, once, count):
+def rounds(bench, contestants, once, count, warm):
     """Runs once(contestant, round) in interleaved rounds, and settles before each run.
+    warm is how many bytes of page cache a run will want.
 
     A peer that fails or takes too long is out from then on, with the reason in problems;
     anybody else's failure ends the workload."""
@@ -40,7 +41,7 @@ def rounds(bench, contestants, once, count):
         for c in contestants:
             if c.name in samples.problems or (c.peer and r >= bench.peer_rounds):
                 continue
-            bench.settle()
+            bench.settle(warm)
             try:
                 figures = once(c, r)
                 samples.add(c.name, r, figures)

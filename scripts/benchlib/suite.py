@@ -1,5 +1,6 @@
 """The workloads and their goals. Each is a function that takes the Bench, and returns
-(rows, notes); its docstring's first line is its title in the report, with the sizes put in."""
+(rows, notes); its docstring's first line is its title in the report, with the sizes put in.
+None of them deletes anything: see bench.settle."""
 
 import os
 import time
@@ -22,7 +23,9 @@ class Sizes:
         self.tiny_writes = 1 * MIB if quick else 64 * MIB
         self.small_files = 60 if quick else 2000
         self.memory_files = 4 if quick else 16
-        self.touch = 3 * self.files * self.file  # memory to be warm before a run: written, cached, stored
+        self.total = self.files * self.file
+        self.warm = 3 * self.total  # page cache to be warm before a run that writes it all: here, in a cache, in the store
+        self.warm_little = 16 * MIB if quick else 512 * MIB
 
     def text(self):
         mib = lambda n: f"{n // MIB} MiB" if n < GIB or n % GIB else f"{n // GIB} GiB"
@@ -46,18 +49,17 @@ def stop(contestants):
         c.stop()
 
 
-def save_everywhere(bench, count, size, block, threads, kind, more=1):
-    """Saves into local, trainfs and the peers; what was written is durable, then deleted, before the next."""
+def save_everywhere(bench, count, size, block, threads, warm, more=1):
+    """Saves into local, trainfs and the peers; what was written is durable before the next."""
     field = started(Contestant(bench), Trainfs(bench), RcloneMount(bench), S3fs(bench))
 
     def once(c, r):
-        name = f"{kind}{r:06d}"
+        name = f"checkpoint_{r:06d}"
         took = bench.save(c.path(name), count, size, block, threads)
         c.drain(name, sizes_of(count, size))
-        c.remove(name)
         return {"seconds": took}
 
-    samples = rounds(bench, field, once, bench.rounds * more)
+    samples = rounds(bench, field, once, bench.rounds * more, warm)
     stop(field)
     return samples
 
@@ -70,15 +72,15 @@ def against_local(samples, goal):
 
 def save(bench):
     """save: {files} files of {file}, 1 MiB writes, 2 threads"""
-    samples = save_everywhere(bench, bench.sizes.files, bench.sizes.file, MIB, 2, "checkpoint_")
+    samples = save_everywhere(bench, bench.sizes.files, bench.sizes.file, MIB, 2, bench.sizes.warm)
     return against_local(samples, ("<=", 1.10)), [
         "Time from the first open to the last close, without fsync. Uploads begin while it runs; "
-        "the next run starts when they are done, the data is deleted and the disk is synced."]
+        "the next run starts when they are done and the disk is synced."]
 
 
 def tiny_writes(bench):
     """{tiny} in 4 KiB writes to one file"""
-    samples = save_everywhere(bench, 1, bench.sizes.tiny_writes, 4096, 1, "checkpoint_", more=2)
+    samples = save_everywhere(bench, 1, bench.sizes.tiny_writes, 4096, 1, bench.sizes.warm_little, more=2)
     return against_local(samples, ("<=", 1.25)), ["Twice the rounds: one run takes a fraction of a second."]
 
 
@@ -91,17 +93,17 @@ def small_files(bench):
         name = f"artifacts_{r:06d}"
         took = bench.save(c.path(name), count, 4096, 4096, 4)
         c.drain(name, sizes_of(count, 4096))
-        c.remove(name)
         return {"rate": count / took}
 
-    samples = rounds(bench, field, once, bench.rounds)
+    samples = rounds(bench, field, once, bench.rounds, bench.sizes.warm_little)
     stop(field)
     rows = [Row(samples, LOOPBACK, "rate", "files/s"),
             Row(samples, TRAINFS, "rate", "files/s", LOOPBACK, (">=", 0.8))]
     rows += [Row(samples, p, "rate", "files/s", LOOPBACK) for p in PEERS]
     rows += [Row(samples, LOCAL, "rate", "files/s", LOOPBACK)]
     rows += [Row(samples, TRAINFS, "rate", "files/s", p, (">", 1.0)) for p in PEERS]
-    return rows, ["Create, one write, close. The loopback has passthrough and CAP_HANDLE_KILLPRIV_V2, and no store."]
+    return rows, ["Create, one write, close. The loopback is mounted as trainfs is (passthrough, CAP_HANDLE_KILLPRIV_V2, "
+                  "allow_other, default_permissions), and has no store."]
 
 
 COPY, COMMITTED = "local write, then rclone copy", "trainfs, then trainfs commit"
@@ -132,8 +134,6 @@ def durable(bench):
         found = bench.gateway.list(copied.bucket, name + "/")
         if found != {f"{name}/{f}": s for f, s in expected.items()}:
             raise BenchError(f"rclone copy left {found} in the store")
-        bench.run([bench.tools["rclone"], "purge", f"bench:{copied.bucket}/{name}"], bench.rclone_env())
-        copied.remove(name)
         return {"seconds": took + sent.seconds, "cpu": sent.cpu / gib}
 
     def through(c, name):
@@ -146,14 +146,13 @@ def durable(bench):
         listed = time.monotonic()
         c.do("wait", "--quiet", c.root)
         cpu = process.cpu_of(c.pid()) - cpu
-        c.remove(name)
         return {"seconds": took + listed - closed, "cpu": cpu / gib}
 
     def once(c, r):
         name = f"checkpoint_{r:06d}"
         return copy(name) if c is copied else through(c, name)
 
-    samples = rounds(bench, field, once, bench.rounds)
+    samples = rounds(bench, field, once, bench.rounds, bench.sizes.warm)
     stop(field)
     rows = [Row(samples, COPY, "seconds", "s")]
     rows += [Row(samples, t, "seconds", "s", COPY, ("<=", 1.0)) for t in (TRAINFS, COMMITTED)]
@@ -181,7 +180,7 @@ def warm(bench):
                 raise
             lost[c.name] = str(err)
             c.stop()
-    samples = rounds(bench, ready, lambda c, r: {"seconds": bench.read(c.path(name), MIB, 2, count * size)}, 2 * bench.rounds + 1)
+    samples = rounds(bench, ready, lambda c, r: {"seconds": bench.read(c.path(name), MIB, 2, count * size)}, 2 * bench.rounds + 1, 0)
     samples.problems.update(lost)
     stop(field)
     return against_local(samples, ("<=", 1.05)), [
@@ -202,7 +201,7 @@ def memory(bench):
         c.stop()
         return {"peak": peak / 1e6}
 
-    samples = rounds(bench, [Trainfs(bench)], once, min(3, bench.rounds))
+    samples = rounds(bench, [Trainfs(bench)], once, min(3, bench.rounds), 0)
     return [Row(samples, TRAINFS, "peak", "MB", goal=("<", 200))], [
         "VmHWM (MB = 10^6 bytes) of a fresh daemon each time, from its start until all is durable."]
 
@@ -236,7 +235,7 @@ def cold(bench):
         return {"seconds": took}
 
     field = (CopiedDown(bench), Trainfs(bench), RcloneMount(bench), S3fs(bench))
-    samples = rounds(bench, field, once, bench.rounds)
+    samples = rounds(bench, field, once, bench.rounds, bench.sizes.warm)
     stop([*field, writer])
     rows = [Row(samples, COPY_DOWN, "seconds", "s"),
             Row(samples, TRAINFS, "seconds", "s", COPY_DOWN, ("<=", 1.15))]
@@ -244,6 +243,14 @@ def cold(bench):
     rows += [Row(samples, TRAINFS, "seconds", "s", p, ("<", 1.0)) for p in PEERS]
     return rows, ["A fresh mount with an empty cache each time; mounting is not counted, starting rclone copy is. "
                   "The server's own files are in its page cache for everyone: nothing is dropped there."]
+
+
+def disk_bytes(number, rounds, peer_rounds, sizes):
+    """About how much a workload has on the disk at its end: local files, caches, objects."""
+    peers, total = 2 * min(peer_rounds, rounds), sizes.total
+    small = 4 * (sizes.tiny_writes * 2 * rounds + sizes.small_files * 16384 * rounds)
+    return {1: total * (3 * rounds + 2 * peers), 2: small, 3: small, 4: 6 * total * rounds, 5: 7 * total,
+            6: 2 * sizes.memory_files * sizes.file * min(3, rounds), 7: total * (2 + 2 * rounds + peers)}[number]
 
 
 ALL = {1: save, 2: tiny_writes, 3: small_files, 4: durable, 5: warm, 6: memory, 7: cold}
