@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,10 +13,16 @@ import (
 )
 
 // A checkpoint of some large files and a small one.
-const (
-	bigFiles = 8
-	bigBytes = 16 * mib
-)
+const bigFiles = 8
+
+// bigBytes is the size of a large one: TRAINFS_TEST_SHARD_MIB, which make acceptance sets
+// to 64.
+var bigBytes = func() int {
+	if n, err := strconv.Atoi(os.Getenv("TRAINFS_TEST_SHARD_MIB")); err == nil {
+		return n * mib
+	}
+	return 16 * mib
+}()
 
 const bigDir = "exp/trial/checkpoint_000007"
 
@@ -76,11 +83,11 @@ func TestNoObjectOfACheckpointShowsBeforeAllItsDataIsUploaded(t *testing.T) {
 				return
 			}
 			// Every part of every large file has been answered for by now.
-			if got := s.staged(t, bigDir); got < bigFiles*bigBytes {
+			if got := s.staged(t, bigDir); got < int64(bigFiles*bigBytes) {
 				t.Errorf("objects %d of the directory show, and %d of %d bytes are uploaded", len(objects), got, bigFiles*bigBytes)
 			}
 			for key, obj := range objects {
-				if strings.HasSuffix(key, ".pt") && obj.Size != bigBytes {
+				if strings.HasSuffix(key, ".pt") && obj.Size != int64(bigBytes) {
 					t.Errorf("%s shows with %d bytes", key, obj.Size)
 				}
 			}
@@ -159,7 +166,7 @@ func TestAnotherMountNeverSeesAPartOfACheckpoint(t *testing.T) {
 				t.Errorf("%d of %d names show", len(entries), bigFiles+1)
 			}
 			for i := range bigFiles {
-				if fi, err := os.Stat(b.path(bigDir, bigName(i))); err != nil || fi.Size() != bigBytes {
+				if fi, err := os.Stat(b.path(bigDir, bigName(i))); err != nil || fi.Size() != int64(bigBytes) {
 					t.Errorf("%s: %v %v", bigName(i), fi, err)
 				}
 			}

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// within is how long a mount that cannot succeed may take to say so.
-const within = 15 * time.Second
+// within is how long a mount that cannot succeed may take to say so: seconds, and some
+// dozens of them on a machine that starts forty such mounts at once.
+const within = time.Minute
 
 // badMount is a mount that must fail. change makes a good one bad.
 type badMount struct {

@@ -110,7 +110,7 @@ func TestKilledWhileAFileIsOpenItIsTorn(t *testing.T) {
 }
 
 func killWhileOpen(t *testing.T, s *store, script string) {
-	m := s.mount(t)
+	m := s.mount(t, "settle=1h") // starting the program takes its time, and the directory is not finished before it
 	torn, whole := "trial/checkpoint_000001", "trial/checkpoint_000002"
 	write(t, filepath.Join(mkdir(t, m.path(torn)), "optimizer.pt"), "whole")
 	holder := exec.Command(python, "-c", fmt.Sprintf(holderProgram, script), m.path(torn, "model.pt"))
@@ -124,6 +124,7 @@ func killWhileOpen(t *testing.T, s *store, script string) {
 	_ = holder.Wait()
 
 	m.start()
+	wantRun(t, m.env, trainfs, "commit", "-q", m.path(whole))
 	eventually(t, "status names it", func() bool {
 		state, reason := m.unit(torn)
 		return state == "torn" && strings.Contains(reason, "model.pt") || state == "" && m.state(torn) == "committed"
@@ -132,7 +133,7 @@ func killWhileOpen(t *testing.T, s *store, script string) {
 	eventually(t, "the other one is committed", func() bool { return m.state(whole) == "committed" })
 	s.wantKeys(whole + "/model.pt")
 	want(t, "what there is of it", read(t, m.path(torn, "model.pt")), "half more")
-	r := run(t, m.env, trainfs, "wait", "-q", "--timeout", "30s", m.dir)
+	r := run(t, m.env, trainfs, "wait", "-q", "--timeout", patience.String(), m.dir)
 	if r.code != 1 || !strings.Contains(r.output, torn) {
 		t.Errorf("wait: exit code %d\n%s", r.code, r.output)
 	}
@@ -144,7 +145,7 @@ func killWhileOpen(t *testing.T, s *store, script string) {
 	m.start() // still so, and once it is written anew it goes up
 	want(t, "after another start", m.state(torn), "torn")
 	write(t, m.path(torn, "model.pt"), "now whole")
-	m.wait()
+	m.commit(torn)
 	s.wantKeys(torn+"/model.pt", torn+"/optimizer.pt", whole+"/model.pt")
 }
 

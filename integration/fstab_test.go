@@ -46,6 +46,16 @@ func wantRun(t *testing.T, env []string, program string, args ...string) {
 	}
 }
 
+// startFromFstab mounts as a machine does when it starts.
+func (m *mount) startFromFstab() {
+	m.t.Helper()
+	install(m.t, mountHelper)
+	fstab := filepath.Join(m.t.TempDir(), "fstab")
+	write(m.t, fstab, fmt.Sprintf("%s %s trainfs _netdev,%s,cache_dir=%s 0 0\n", m.source, m.dir, strings.Join(m.options, ","), m.cache))
+	wantRun(m.t, m.env, "mount", "-T", fstab, "-a")
+	want(m.t, "mounted", isMounted(m.dir), true)
+}
+
 func TestFstabLineMountsAndUmountUploads(t *testing.T) {
 	install(t, mountHelper)
 	for name, open := range map[string]func(*testing.T) *store{"file": fileStore, "s3": s3Store} {

@@ -102,7 +102,7 @@ func (m *mount) path(elem ...string) string {
 // umount drains and unmounts.
 func (m *mount) umount() {
 	m.t.Helper()
-	if r := run(m.t, m.env, trainfs, "umount", "--timeout", "60s", m.dir); r.code != 0 {
+	if r := run(m.t, m.env, trainfs, "umount", "--timeout", patience.String(), m.dir); r.code != 0 {
 		m.t.Fatalf("umount: exit code %d\n%s", r.code, r.output)
 	}
 }
@@ -118,7 +118,7 @@ func (m *mount) kill() {
 // wait returns once everything is committed.
 func (m *mount) wait(paths ...string) {
 	m.t.Helper()
-	args := []string{"wait", "-q", "--timeout", "60s"}
+	args := []string{"wait", "-q", "--timeout", patience.String()}
 	if len(paths) == 0 {
 		paths = []string{""}
 	}
@@ -133,7 +133,7 @@ func (m *mount) wait(paths ...string) {
 // commit says that paths are finished, and waits for them.
 func (m *mount) commit(paths ...string) {
 	m.t.Helper()
-	args := []string{"commit", "-q", "--wait", "--timeout", "60s"}
+	args := []string{"commit", "-q", "--wait", "--timeout", patience.String()}
 	for _, p := range paths {
 		args = append(args, m.path(p))
 	}

@@ -53,13 +53,11 @@ func newProxy(t *testing.T, server string) *proxy {
 		if !p.pass(r, in.Context().Done()) {
 			return
 		}
-		answer := &statusWriter{ResponseWriter: w}
-		forward.ServeHTTP(answer, in)
-		if answer.code < 300 {
+		forward.ServeHTTP(&answer{ResponseWriter: w, succeeded: func() {
 			p.mu.Lock()
+			defer p.mu.Unlock()
 			p.log = append(p.log, r)
-			p.mu.Unlock()
-		}
+		}}, in)
 	}))
 	p.url = front.URL
 	t.Cleanup(func() { p.release(); front.CloseClientConnections(); front.Close() })
@@ -133,14 +131,18 @@ func (p *proxy) seen(f func(request) bool) (out []request) {
 	return out
 }
 
-type statusWriter struct {
+// answer is noted before the client can have seen it: what the client does next comes
+// after it in the list.
+type answer struct {
 	http.ResponseWriter
-	code int
+	succeeded func()
 }
 
-func (w *statusWriter) WriteHeader(code int) {
-	w.code = code
+func (w *answer) WriteHeader(code int) {
+	if code >= 200 && code < 300 {
+		w.succeeded()
+	}
 	w.ResponseWriter.WriteHeader(code)
 }
 
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *answer) Unwrap() http.ResponseWriter { return w.ResponseWriter }

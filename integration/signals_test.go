@@ -25,7 +25,7 @@ func foreground(t *testing.T, m *mount) (cmd *exec.Cmd, output *bytes.Buffer) {
 
 func TestSigtermUploadsUnmountsAndExitsZero(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store) {
-		m := s.unmounted(t, "stop_timeout=30s")
+		m := s.unmounted(t, "stop_timeout="+patience.String())
 		cmd, output := foreground(t, m)
 		write(t, filepath.Join(mkdir(t, m.path("checkpoint_000001")), "model.pt"), noise(8*mib, 1))
 		write(t, m.path("a.txt"), "content")
@@ -104,7 +104,7 @@ func TestUmountEndsTheDaemonThoughAnotherNamespaceKeepsTheMount(t *testing.T) {
 	must(t, err)
 
 	d := m.daemon()
-	r := run(t, m.env, trainfs, "umount", "--timeout", "40s", m.dir)
+	r := run(t, m.env, trainfs, "umount", "--timeout", patience.String(), m.dir)
 	if r.code != 0 {
 		t.Errorf("exit code %d after %s\n%s", r.code, r.took, r.output)
 	}

@@ -17,10 +17,17 @@ const (
 )
 
 // TestTrainingJob is the main job on real input: a PyTorch program saves a checkpoint
-// directory an epoch and appends to a log, and does not know of trainfs.
+// directory an epoch and appends to a log, and does not know of trainfs. On S3 a fstab line
+// mounts for it.
 func TestTrainingJob(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store) {
-		m := s.mount(t, "sync_period=1s")
+		// The default settle: loading a library may take the job a moment between two files.
+		m := s.unmounted(t, "settle=3s", "sync_period=1s", "allow_other")
+		if s.proxy != nil {
+			m.startFromFstab()
+		} else {
+			m.start()
+		}
 		seen := 0
 		stop := watch(50*time.Millisecond, func() { seen = max(seen, wholeCheckpoints(t, s)) })
 		job := exec.Command(python, "testdata/train.py", "train", m.path("run"), fmt.Sprint(epochs))
