@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 FUZZTIME ?= 20s
 
-.PHONY: build install demo test fuzz bench clean
+.PHONY: build install demo test acceptance fuzz bench clean
 
 build: # bin/trainfs, one static program
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -24,6 +24,9 @@ demo: # the whole way once, in temporary directories
 
 test: # what has to pass
 	./scripts/test
+
+acceptance: # a checkpoint of 8 files of 64 MiB, watched from outside while it is saved
+	TRAINFS_TEST_SHARD_MIB=64 go test -race -count=1 -timeout 20m -run 'TestNoObjectOfACheckpoint|TestAnotherMountNeverSees' ./integration
 
 fuzz: # every fuzz test, FUZZTIME each
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz

@@ -23,8 +23,8 @@ type Config struct {
 }
 
 const (
-	smallFile   = 1 << 20  // up to this a file is put whole at publish, bytes
-	smallBudget = 64 << 20 // of them a checkpoint keeps at most so much in memory, bytes
+	smallFile   = 1 << 20     // up to this a file is put whole at publish, bytes
+	smallBudget = 64 << 20    // of them a checkpoint keeps at most so much in memory, bytes
 	earlyQuiet  = time.Second // so long a file was closed before it goes ahead of its directory
 	unitsAtOnce = 64
 	sealersMax  = 2 // checksums are bound by the processor
