@@ -100,6 +100,18 @@ func (g *gone) covers(path string, e *remoteEntry) bool {
 	return false
 }
 
+// dropFrom is without for a set. Callers hold mu.
+func (g *gone) dropFrom(dir string, s *nameSet) {
+	for key := range g.keys {
+		if parent(key) != dir || key == "" {
+			continue
+		}
+		if e, ok := s.get(base(key)); ok && g.covers(key, &e) {
+			s.remove(base(key))
+		}
+	}
+}
+
 // without drops from an answer what was deleted since it was begun. Callers hold mu.
 func (g *gone) without(dir string, entries map[string]remoteEntry) {
 	if len(g.keys) == 0 {

@@ -103,7 +103,7 @@ func (c *Cache) withAttr(ctx context.Context, path string, e remoteEntry) remote
 	e.more = entryOf(obj, start).more
 	e.more.asked = true
 	c.names.mu.Lock()
-	c.names.dir(parent(path)).entries[base(path)] = e
+	c.names.dir(parent(path)).entries.set(base(path), e)
 	c.names.mu.Unlock()
 	return e
 }
@@ -249,24 +249,24 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 	if err != nil && !errors.Is(err, errOffline) {
 		return nil, err
 	}
-	seen := make(map[string]bool, len(local))
+	shown := make(map[string]bool, len(local)) // of the local names: whether the listing has them
+	for _, e := range local {
+		shown[e.Name] = false
+	}
 	out := make([]DirEntry, 0, len(local)+len(remote))
-	shown := make(map[string]bool, len(remote))
 	for _, e := range remote {
-		shown[e.Name] = true
+		if _, here := shown[e.Name]; here {
+			shown[e.Name] = true
+		} else {
+			out = append(out, e)
+		}
 	}
 	for _, e := range local {
-		seen[e.Name] = true
 		// What the listing leaves out of the checkpoints that are not ours is hidden.
 		if p := join(path, e.Name); e.Type == syscall.S_IFDIR && err == nil && !shown[e.Name] && c.isUnit(p) && !c.owns(p) {
 			continue
 		}
 		out = append(out, e)
-	}
-	for _, e := range remote {
-		if !seen[e.Name] {
-			out = append(out, e)
-		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out, nil
@@ -281,10 +281,10 @@ func (c *Cache) remoteNames(ctx context.Context, path string) ([]DirEntry, error
 	if err != nil {
 		return nil, err
 	}
-	out := make([]DirEntry, 0, len(entries))
-	for name, e := range entries {
-		if e.key("") == "" && (before[name] || c.buried(join(path, name)) || c.names.isGone(join(path, name), &e)) {
-			continue
+	out := make([]DirEntry, 0, entries.len())
+	entries.each(func(name string, e *remoteEntry) {
+		if e.key("") == "" && (before[name] || c.buried(join(path, name)) || c.names.isGone(join(path, name), e)) {
+			return
 		}
 		d := DirEntry{Name: name}
 		switch {
@@ -296,36 +296,33 @@ func (c *Cache) remoteNames(ctx context.Context, path string) ([]DirEntry, error
 			d.Type = syscall.S_IFREG // what a listing shows as longer than any path is no symbolic link
 		}
 		out = append(out, d)
-	}
+	})
 	return out, nil
 }
 
 // children gives the remote entries of a directory, by name, with those that were
 // renamed here.
-func (n *names) children(ctx context.Context, path string) (map[string]remoteEntry, error) {
+func (n *names) children(ctx context.Context, path string) (nameSet, error) {
 	out, err := n.inStore(ctx, path)
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
 	for p, r := range n.c.mu.moved {
 		if p != "" && parent(p) == path {
-			if out == nil {
-				out = map[string]remoteEntry{}
-			}
-			out[base(p)] = r.entry()
+			out.set(base(p), r.entry())
 		}
 	}
 	return out, err
 }
 
-func (n *names) inStore(ctx context.Context, path string) (map[string]remoteEntry, error) {
+func (n *names) inStore(ctx context.Context, path string) (nameSet, error) {
 	class := n.c.cfg.Layout.Classify(path, true)
 	if path != "" && class.Kind == layout.Checkpoint {
 		v, err := n.view(ctx, class.Unit)
 		if err != nil {
-			return nil, err
+			return nameSet{}, err
 		}
 		if !v.visible {
-			return nil, nil
+			return nameSet{}, nil
 		}
 		rel := ""
 		if path != class.Unit {
@@ -345,16 +342,12 @@ func (n *names) inStore(ctx context.Context, path string) (map[string]remoteEntr
 	if !fresh {
 		err = n.list(ctx, path)
 		if err != nil && !errors.Is(err, errOffline) {
-			return nil, err
+			return nameSet{}, err
 		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	out := make(map[string]remoteEntry, len(n.dir(path).entries))
-	for name, e := range n.dir(path).entries {
-		out[name] = e
-	}
-	return out, err
+	return n.dir(path).entries.clone(), err
 }
 
 // shadow makes sure that a directory is in the tree, if it is one in the store.

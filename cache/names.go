@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"strings"
 	"sync"
@@ -31,7 +32,7 @@ type names struct {
 	mu      sync.Mutex
 	dirs    map[string]*dirNames
 	views   map[string]*unitView
-	hidden  map[string]bool // keys that cannot be names; logged once
+	hidden  map[uint64]struct{} // hashes of the keys that cannot be names; logged once
 	gone    gone
 	commits uint64    // counts what this node has published; a look that spans one is not kept
 	lost    error     // why the store cannot be reached
@@ -39,17 +40,18 @@ type names struct {
 }
 
 type dirNames struct {
-	entries  map[string]remoteEntry
+	entries  nameSet
 	listed   time.Time
 	cost     time.Duration // of the last listing
 	creating time.Time     // the last time this node made something here
 }
 
 const (
-	creatingFor   = time.Minute // a directory counts as one being filled for so long
-	costFactor    = 20          // relisting takes at most 1/20 of the time
-	offlinePause  = 2 * time.Second
-	maxKnownNames = 1 << 20 // then everything is forgotten; it can be asked for again
+	creatingFor    = time.Minute // a directory counts as one being filled for so long
+	costFactor     = 20          // relisting takes at most 1/20 of the time
+	offlinePause   = 2 * time.Second
+	mostHiddenTold = 1000
+	maxKnownNames  = 1 << 20 // then everything is forgotten; it can be asked for again
 )
 
 // errOffline comes before the store's own words in an error, so that a program gets EIO
@@ -57,7 +59,7 @@ const (
 var errOffline = fmt.Errorf("the store cannot be reached: %w", syscall.EIO)
 
 func newNames(c *Cache) *names {
-	return &names{c: c, dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[string]bool{}, gone: newGone()}
+	return &names{c: c, dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[uint64]struct{}{}, gone: newGone()}
 }
 
 // ask runs one request that a program waits for. A store that does not answer is
@@ -98,7 +100,7 @@ func (n *names) dir(path string) *dirNames {
 		if len(n.dirs) > maxKnownNames {
 			clear(n.dirs)
 		}
-		d = &dirNames{entries: map[string]remoteEntry{}}
+		d = &dirNames{}
 		n.dirs[path] = d
 	}
 	return d
@@ -115,7 +117,7 @@ func (n *names) created(dir string) {
 func (n *names) born(path string) {
 	n.mu.Lock()
 	now := time.Now()
-	n.dirs[path] = &dirNames{entries: map[string]remoteEntry{}, listed: now, creating: now}
+	n.dirs[path] = &dirNames{listed: now, creating: now}
 	if class := n.c.cfg.Layout.Classify(path, true); class.Kind == layout.Checkpoint && class.Unit == path {
 		n.views[path] = &unitView{entries: map[string]remoteEntry{"": {dir: true}}, visible: true, at: now}
 	}
@@ -137,7 +139,7 @@ func (n *names) forget(path string) {
 		}
 	}
 	if d := n.dirs[parent(path)]; d != nil {
-		delete(d.entries, base(path))
+		d.entries.remove(base(path))
 	}
 }
 
@@ -183,7 +185,7 @@ func (n *names) plain(ctx context.Context, path string) (remoteEntry, error) {
 
 	n.mu.Lock()
 	d := n.dir(dir)
-	e, found := d.entries[name]
+	e, found := d.entries.get(name)
 	if found && !exact && e.age(now) < n.c.cfg.ListTTL {
 		n.mu.Unlock()
 		return e, nil
@@ -204,7 +206,7 @@ func (n *names) plain(ctx context.Context, path string) (remoteEntry, error) {
 			return n.whileOffline(dir, name, err)
 		}
 		n.mu.Lock()
-		e, found = n.dir(dir).entries[name]
+		e, found = n.dir(dir).entries.get(name)
 		n.mu.Unlock()
 		if !found {
 			return e, fs.ErrNotExist
@@ -218,9 +220,9 @@ func (n *names) plain(ctx context.Context, path string) (remoteEntry, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err == nil {
-		n.dir(dir).entries[name] = e
+		n.dir(dir).entries.set(name, e)
 	} else {
-		delete(n.dir(dir).entries, name)
+		n.dir(dir).entries.remove(name)
 	}
 	return e, err
 }
@@ -241,7 +243,7 @@ func (n *names) whileOffline(dir, name string, err error) (remoteEntry, error) {
 	var e remoteEntry
 	found := false
 	if known {
-		e, found = d.entries[name]
+		e, found = d.entries.get(name)
 	}
 	n.mu.Unlock()
 	path := join(dir, name)
@@ -277,7 +279,7 @@ func (n *names) fromRecord(path string, e *remoteEntry) bool {
 func (n *names) evicted(path string, r *fileRecord) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.dir(parent(path)).entries[base(path)] = entryOfRecord(r)
+	n.dir(parent(path)).entries.set(base(path), entryOfRecord(r))
 }
 
 // confirm is find for a caller that will act on the answer: nothing that is missing is
@@ -383,12 +385,13 @@ func (n *names) listNow(ctx context.Context, dir string) error {
 	if dir != "" {
 		prefix = dir + "/"
 	}
-	entries := map[string]remoteEntry{}
+	var found packer
+	var many nameSet // those that found has no place for
 	var units map[string]*unitMarks
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return n.pages(gctx, backend.ListOptions{Prefix: prefix, Shallow: true}, func(p backend.Page) {
-			n.add(entries, prefix, p, start)
+			n.add(&found, &many, prefix, p, start)
 		})
 	})
 	g.Go(func() (err error) {
@@ -398,23 +401,31 @@ func (n *names) listNow(ctx context.Context, dir string) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	for name, e := range entries {
+	many.packed = found.pack(start, func(name string, e *remoteEntry) bool {
 		path := join(dir, name)
-		if m := units[path]; e.dir && m != nil && m.foreignOpen(n.c.node.Node) && !n.c.owns(path) {
-			delete(entries, name)
-		}
-	}
+		m := units[path]
+		return e.dir && m != nil && m.foreignOpen(n.c.node.Node) && !n.c.owns(path)
+	}, func(name string) {
+		n.hide(prefix+name, "a directory has the same name")
+	})
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	d := n.dir(dir)
-	n.gone.without(dir, entries)
-	for name, e := range entries { // a HEAD knows more than a listing
-		if old, ok := d.entries[name]; ok && !e.dir && !old.dir && old.etag == e.etag && e.more == nil {
+	n.gone.dropFrom(dir, &many)
+	for name, old := range d.entries.changed {
+		if old == nil {
+			continue
+		}
+		e, there := many.get(name)
+		switch {
+		case old.seen > start.UnixNano(): // it is younger than what the listing has seen
+			many.set(name, *old)
+		case there && !e.dir && !old.dir && old.etag == e.etag && e.more == nil: // a HEAD knows more than a listing
 			e.more = old.more
-			entries[name] = e
+			many.set(name, e)
 		}
 	}
-	d.entries, d.listed, d.cost = entries, start, time.Since(start)
+	d.entries, d.listed, d.cost = many, start, time.Since(start)
 	n.trim(dir)
 	return nil
 }
@@ -424,37 +435,38 @@ func (n *names) listNow(ctx context.Context, dir string) error {
 func (n *names) trim(keep string) {
 	total := 0
 	for _, d := range n.dirs {
-		total += len(d.entries)
+		total += d.entries.len()
 	}
 	for p, d := range n.dirs {
 		if total <= maxKnownNames/4 {
 			return
 		}
 		if p != keep && time.Since(d.listed) > n.c.cfg.ListTTL && time.Since(d.creating) > creatingFor {
-			total -= len(d.entries)
+			total -= d.entries.len()
 			delete(n.dirs, p)
 		}
 	}
 }
 
-func (n *names) add(entries map[string]remoteEntry, prefix string, p backend.Page, at time.Time) {
+func (n *names) add(found *packer, many *nameSet, prefix string, p backend.Page, at time.Time) {
+	keep := func(name string, e remoteEntry) {
+		if !found.add(name, &e) {
+			many.set(name, e)
+		}
+	}
 	for _, x := range p.Prefixes {
 		name := strings.TrimSuffix(strings.TrimPrefix(x, prefix), "/")
 		if prefix == "" && name+"/" == layout.Prefix || !n.possible(x, name) {
 			continue
 		}
-		entries[name] = dirEntryAt(at)
+		keep(name, dirEntryAt(at))
 	}
 	for _, o := range p.Objects {
 		name := strings.TrimPrefix(o.Key, prefix)
 		if name == "" || !n.possible(o.Key, name) { // "" is the marker of the directory itself
 			continue
 		}
-		if e, ok := entries[name]; ok && e.dir {
-			n.hide(o.Key, "a directory has the same name")
-			continue
-		}
-		entries[name] = entryOf(o, at)
+		keep(name, entryOf(o, at))
 	}
 }
 
@@ -493,9 +505,16 @@ func (n *names) possible(key, name string) bool {
 func (n *names) hide(key, why string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.hidden[key] || len(n.hidden) >= maxKnownNames {
+	h := fnv.New64a()
+	h.Write([]byte(key))
+	if _, known := n.hidden[h.Sum64()]; known || len(n.hidden) >= maxKnownNames {
 		return
 	}
-	n.hidden[key] = true
-	n.c.log.Warn("object cannot be a file name here: hidden", "key", key, "err", why)
+	n.hidden[h.Sum64()] = struct{}{}
+	switch shown := fmt.Sprintf("%.200s", key); {
+	case len(n.hidden) < mostHiddenTold:
+		n.c.log.Warn("object cannot be a file name here: hidden", "key", shown, "err", why)
+	case len(n.hidden) == mostHiddenTold:
+		n.c.log.Warn("many objects cannot be file names here: hidden, and no more are told of", "key", shown, "err", why)
+	}
 }

@@ -431,15 +431,15 @@ func (n *names) committed(s *Snapshot) {
 	}
 	for _, f := range s.Files {
 		if f.Remote { // it has no place in the tree that would show it
-			n.dir(parent(f.Path)).entries[base(f.Path)] = remoteEntry{
+			n.dir(parent(f.Path)).entries.set(base(f.Path), remoteEntry{
 				size: f.ID.Size, modified: f.ID.Mtime, seen: time.Now().UnixNano(),
 				more: &entryMore{attr: f.Attr, crc: f.CopyCRC, hasCRC: true},
-			}
+			})
 			return
 		}
 	}
 	if d := n.dirs[parent(s.Unit.Path)]; d != nil {
-		delete(d.entries, base(s.Unit.Path))
+		d.entries.remove(base(s.Unit.Path))
 	}
 }
 

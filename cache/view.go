@@ -322,11 +322,11 @@ func (n *names) holdsFiles(unit, dir string) bool {
 }
 
 // children lists the direct children of dir in a view.
-func (v *unitView) children(rel string) map[string]remoteEntry {
-	out := map[string]remoteEntry{}
+func (v *unitView) children(rel string) nameSet {
+	var out nameSet
 	for p, e := range v.entries {
 		if p != "" && parent(p) == rel {
-			out[base(p)] = e
+			out.set(base(p), e)
 		}
 	}
 	return out

@@ -98,7 +98,7 @@ func TestLargeDirectory(t *testing.T) {
 	list = nil
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if perName := int64(after.HeapAlloc-before.HeapAlloc) / n; perName > 250 {
+	if perName := int64(after.HeapAlloc-before.HeapAlloc) / n; perName > 120 {
 		t.Errorf("%d bytes of memory for each name", perName)
 	}
 	if _, err := b.Lookup(ctx, "big/file-010000.txt"); err != nil {
