@@ -19,7 +19,7 @@ var (
 	// The following do not heal by themselves: someone has to change something.
 	ErrDenied     = errors.New("access denied")
 	ErrNoBucket   = errors.New("no such bucket or directory")
-	ErrInvalidKey = errors.New("key not possible in this store")
+	ErrInvalidKey = errors.New("the store cannot have such a key: rename or delete the file")
 	ErrTooLarge   = errors.New("object too large for this store")
 	ErrConfig     = errors.New("wrong configuration") // wrong region or endpoint, no credentials
 )

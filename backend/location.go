@@ -110,7 +110,7 @@ func checkScheme(scheme string) error {
 		return fmt.Errorf("%s:// is not supported yet; %s", scheme, supported)
 	}
 	known := slices.Concat(supportedSchemes, plannedSchemes)
-	return fmt.Errorf("unknown scheme%s; %s", didYouMean(scheme, known), supported)
+	return fmt.Errorf("unknown scheme before ://%s; %s", didYouMean(scheme, known), supported)
 }
 
 // checkAuthority refuses what stands between "://" and the next slash if it is no
@@ -133,7 +133,7 @@ func checkAuthority(scheme, authority, rawPath string) error {
 	case strings.Contains(authority, ":"):
 		return errors.New("a bucket has no port; an endpoint goes into endpoint_override=")
 	case !isBucket(authority):
-		return errors.New("impossible bucket name")
+		return fmt.Errorf("impossible bucket name %q", authority)
 	}
 	return nil
 }
