@@ -51,7 +51,7 @@ var badMounts = []badMount{
 		}},
 	{name: "no credentials", s3: true, says: []string{"credentials", "AWS_ACCESS_KEY_ID"},
 		change: func(_ *testing.T, _ *store, m *mount) { m.env = nil }},
-	{name: "wrong key id", s3: true, says: []string{"access key"},
+	{name: "wrong key id", s3: true, says: []string{"access denied", "access key"},
 		change: func(_ *testing.T, _ *store, m *mount) { m.env = append(m.env, "AWS_ACCESS_KEY_ID=nobody") }},
 	{name: "wrong secret", s3: true, says: []string{"access denied", "credentials"}, never: "TOPSECRET",
 		change: func(_ *testing.T, _ *store, m *mount) { m.env = append(m.env, "AWS_SECRET_ACCESS_KEY=TOPSECRET") }},

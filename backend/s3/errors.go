@@ -38,6 +38,7 @@ var kinds = map[string]error{
 	"AllAccessDisabled":     backend.ErrDenied,
 	"AccountProblem":        backend.ErrDenied,
 	"InvalidAccessKeyId":    backend.ErrDenied,
+	"XAdminUserNotFound":    backend.ErrDenied, // the same, versitygw, with status 404
 	"SignatureDoesNotMatch": backend.ErrDenied,
 	"MethodNotAllowed":      backend.ErrDenied,
 
@@ -96,6 +97,9 @@ func classify(op string, err error) error {
 	}
 	if kind, known := kinds[code]; known {
 		return kind
+	}
+	if code != "" && status == http.StatusNotFound {
+		return nil // something is not found, but that it is the object nobody has said
 	}
 	return statusKinds[status]
 }

@@ -38,6 +38,8 @@ func TestClassify(t *testing.T) {
 		{404, "NotFound", backend.OpHead, backend.ErrNotExist},
 		{404, "", backend.OpHead, backend.ErrNotExist},
 		{404, "NoSuchBucket", backend.OpList, backend.ErrNoBucket},
+		{404, "XAdminUserNotFound", backend.OpGet, backend.ErrDenied}, // not: the object is gone
+		{404, "SomethingNew", backend.OpGet, nil},
 		{404, "NoSuchUpload", backend.OpPutPart, backend.ErrNoStage},
 		{412, "PreconditionFailed", backend.OpPut, backend.ErrExist},
 		{412, "PreconditionFailed", backend.OpPublishStage, backend.ErrExist},
