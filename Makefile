@@ -8,6 +8,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 FUZZTIME ?= 20s
+BENCHFLAGS ?= --readme README.md
 
 .PHONY: build install demo test acceptance fuzz bench clean
 
@@ -31,8 +32,8 @@ acceptance: # a checkpoint of 8 files of 64 MiB, watched from outside while it i
 fuzz: # every fuzz test, FUZZTIME each
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz
 
-bench: # figures, side by side with the local disk and with other tools
-	./scripts/bench
+bench: # figures, side by side with the local disk and with other tools; into README.md
+	./scripts/bench $(BENCHFLAGS)
 
 clean:
 	rm -rf bin dist

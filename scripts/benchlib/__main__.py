@@ -152,6 +152,7 @@ def parse():
     p.add_argument("--pause", type=float, metavar="SECONDS", help="quiet time between runs (default 1)")
     p.add_argument("--dir", default="/var/tmp", help="everything is written below a temporary directory here (default /var/tmp)")
     p.add_argument("--json", metavar="FILE", help="write all figures to FILE")
+    p.add_argument("--report", metavar="FILE", nargs="+", help="measure nothing: report what --json has written in several runs")
     p.add_argument("--readme", metavar="FILE", help=f"put the Markdown into FILE between {report.BEGIN} and {report.END}")
     p.add_argument("--trainfs", metavar="PROGRAM", help="a built trainfs (default: build this tree)")
     p.add_argument("--rclone", default="rclone", metavar="PROGRAM")
@@ -174,6 +175,12 @@ def parse():
     if o.pause is None:
         o.pause = 0.1 if o.quick else 1.0
     return o
+
+
+def command_of(o):
+    """The command that measures the same, without the names of this machine's files."""
+    only = "" if o.only == list(suite.ALL) else " --only " + ",".join(map(str, o.only))
+    return f"scripts/bench{only} --rounds {o.rounds} --peer-rounds {o.peer_rounds}"
 
 
 def enough_space(o, sizes):
@@ -200,8 +207,25 @@ def measure(bench, number):
         return report.Result(number, title, error=str(err), wall=time.monotonic() - start)
 
 
+def report_only(o):
+    """--report: several runs of some workloads each, as one."""
+    try:
+        facts, results = report.joined(o.report)
+        if facts["quick"]:
+            raise BenchError("--report: a --quick run measures nothing")
+        print("\n" + report.table(results) + "\n" + report.markdown(facts, results))
+        if o.readme:
+            report.write_readme(o.readme, report.markdown(facts, results))
+        return 0
+    except BenchError as err:
+        print(f"bench: {err}", file=sys.stderr)
+        return 1
+
+
 def main():
     o = parse()
+    if o.report:
+        return report_only(o)
     cleanup = process.Cleanup()
     process.signals_end_it()
     say = lambda text: print(text, file=sys.stderr, flush=True)
@@ -213,7 +237,7 @@ def main():
         bench = Bench(o, cleanup)
         bench.prepare(o)
         facts = machine.describe(ROOT, bench.tools, bench.work)
-        facts.update(command=os.environ.get("BENCH_COMMAND", "scripts/bench"), quick=o.quick, directory=o.dir, load_before=load,
+        facts.update(command=command_of(o), quick=o.quick, directory=o.dir, load_before=load,
                      versitygw=gateway.VERSION, passthrough=bench.passthrough())
         say(f"{facts['cpu']}, {facts['cpus']} CPUs, Linux {facts['kernel']}, {facts['file_system']} at {o.dir}, "
             f"load before {load:.2f}; passthrough {facts['passthrough']}")

@@ -64,6 +64,16 @@ class Row:
         self.ratios = samples.ratios(subject, against, figure) if against else []
         self.problem = problem or samples.problems.get(subject) or (samples.problems.get(against) if against else None)
 
+    @classmethod
+    def from_dict(cls, d):
+        """The row that as_dict has written."""
+        row = cls(Samples(), d["contestant"], d["figure"], d["unit"], d["against"], problem=d["problem"])
+        row.values, row.ratios = d["values"], d["ratios"]
+        if d["goal"]:
+            sign, limit = d["goal"].split()
+            row.goal = (sign, float(limit))
+        return row
+
     def judged(self):
         """What the goal is about: the ratio if there is one, else the value."""
         return self.ratios if self.against else self.values

@@ -7,6 +7,7 @@ import tempfile
 
 from benchlib import BenchError
 from benchlib.contestants import RCLONE, S3FS, TRAINFS
+from benchlib.measure import Row
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
@@ -17,6 +18,11 @@ class Result:
 
     def __init__(self, number, title, rows=(), notes=(), error=None, wall=0.0):
         self.number, self.title, self.rows, self.notes, self.error, self.wall = number, title, rows, notes, error, wall
+
+    @classmethod
+    def from_dict(cls, d):
+        """The result that as_dict has written."""
+        return cls(d["workload"], d["title"], [Row.from_dict(r) for r in d["rows"]], d["notes"], d["error"], d["wall_seconds"])
 
     def as_dict(self):
         return {"workload": self.number, "title": self.title, "error": self.error, "wall_seconds": round(self.wall, 1),
@@ -112,6 +118,28 @@ def cell(text):
 
 def as_json(facts, results):
     return json.dumps({"facts": facts, "results": [r.as_dict() for r in results]}, indent=1) + "\n"
+
+
+def joined(paths):
+    """(facts, results) of several runs' JSON, by workload; of two runs of one the later counts.
+    What differs between the runs is named once each."""
+    facts, results = {}, {}
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as f:
+                run = json.load(f)
+            for r in run["results"]:
+                results[r["workload"]] = Result.from_dict(r)
+            for key, fact in run["facts"].items():
+                facts.setdefault(key, [])
+                if fact not in facts[key]:
+                    facts[key].append(fact)
+        except (OSError, ValueError, KeyError, TypeError) as err:
+            raise BenchError(f"--report: {path} holds no figures of scripts/bench: {err}") from None
+    facts["load_before"] = [max(facts["load_before"])]
+    facts["quick"] = [any(facts["quick"])]
+    facts = {k: v[0] if len(v) == 1 else "; ".join(map(str, v)) for k, v in facts.items()}
+    return facts, [results[n] for n in sorted(results)]
 
 
 def check_readme(path):
