@@ -12,8 +12,8 @@ BENCHFLAGS ?= --readme README.md
 
 .PHONY: build install demo test acceptance fuzz bench clean
 
-build: # bin/trainfs, one static program
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
+build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
+	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
 
 install: build # the program, and its name as a helper of mount(8)
 	install -D -m 0755 bin/trainfs $(DESTDIR)$(PREFIX)/bin/trainfs

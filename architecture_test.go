@@ -28,9 +28,9 @@ var ours = map[string][]string{
 	"killpoint":           {},
 	"backend":             {},
 	"backend/crc32c":      {},
-	"backend/*":           {"backend", "backend/crc32c"},
+	"backend/*":           {"backend", "backend/crc32c", "backend/usermeta"},
 	"backend/storetest":   {"backend", "backend/crc32c"},
-	"backend/storetest/*": {},
+	"backend/storetest/*": {"backend/storetest/child"},
 	"cache":               {"layout", "backend", "backend/crc32c", "killpoint"},
 	"uploader":            {"layout", "backend", "backend/crc32c", "cache", "killpoint"},
 	"fusefs":              {"backend", "cache"},
@@ -46,6 +46,7 @@ var only = []struct{ prefix, importer string }{
 	{"github.com/vbauerster/mpb/", "cmd/trainfs"},
 	{"github.com/aws/", "backend/s3"},
 	{"cloud.google.com/go/", "backend/gcs"},
+	{"google.golang.org/api/", "backend/gcs"},
 	{"github.com/colinmarc/hdfs", "backend/hdfs"},
 }
 

@@ -76,3 +76,23 @@ func Permanent(err error) bool {
 	}
 	return false
 }
+
+// OpenError is a failure to open a storage path, which someone waits for: what to do comes
+// before what the SDK says.
+func OpenError(kind, err error, format string, args ...any) error {
+	return &Error{Op: OpOpen, Kind: kind, Err: &advice{text: fmt.Sprintf(format, args...), err: err}}
+}
+
+type advice struct {
+	text string
+	err  error
+}
+
+func (a *advice) Error() string {
+	if a.err == nil {
+		return a.text
+	}
+	return a.text + " (" + a.err.Error() + ")"
+}
+
+func (a *advice) Unwrap() error { return a.err }

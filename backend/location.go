@@ -3,7 +3,6 @@ package backend
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"path"
 	"slices"
@@ -13,12 +12,13 @@ import (
 
 // Location is a storage path taken apart.
 type Location struct {
-	Scheme string // "s3" or "file"
+	Scheme string // "s3", "gs" or "file"
 	Bucket string // "" for file
 	Prefix string // no slash at either end; for file the directory without its leading slash
 
 	// Params are the options of the URL, validated and in one form each:
-	// endpoint_override (a URL), region, scheme, path_style ("true" or "false").
+	// endpoint_override (a URL), region, scheme, path_style ("true" or "false"), and what
+	// stands for a user in gs:// URLs, anonymous ("true").
 	Params map[string]string
 }
 
@@ -39,13 +39,14 @@ func (l Location) String() string {
 }
 
 var (
-	supportedSchemes = []string{"s3", "file"}
-	plannedSchemes   = []string{"gs", "gcs", "hdfs", "viewfs", "abfs", "abfss", "az"}
+	supportedSchemes = []string{"s3", "gs", "gcs", "file"}
+	plannedSchemes   = []string{"hdfs", "viewfs", "abfs", "abfss", "az"}
 )
 
 // ParseLocation takes a storage path in the forms that Ray and pyarrow take:
 //
 //	s3://bucket/path?endpoint_override=http://localhost:9000&region=eu-west-1&scheme=http
+//	gs://bucket/path, gcs://bucket/path, gs://anonymous@bucket/path
 //	file:///path
 //	/path
 //
@@ -83,6 +84,11 @@ func parseLocation(source string) (Location, error) {
 		return Location{}, errors.New("'#' has a meaning in URLs: write it %23")
 	}
 	authority, rawPath, _ := strings.Cut(rest, "/")
+	anonymous := false
+	if scheme == "gs" || scheme == "gcs" {
+		scheme = "gs"
+		authority, anonymous = strings.CutPrefix(authority, "anonymous@")
+	}
 	if err := checkAuthority(scheme, authority, rawPath); err != nil {
 		return Location{}, err
 	}
@@ -97,12 +103,14 @@ func parseLocation(source string) (Location, error) {
 	if l.Prefix, err = cleanPrefix(decoded); err != nil {
 		return Location{}, err
 	}
-	l.Params, err = parseParams(scheme, query)
+	if l.Params, err = parseParams(scheme, query); err == nil && anonymous {
+		l.Params["anonymous"] = "true"
+	}
 	return l, err
 }
 
 func checkScheme(scheme string) error {
-	supported := "supported are s3://, file:// and absolute paths"
+	supported := "supported are s3://, gs://, file:// and absolute paths"
 	switch {
 	case slices.Contains(supportedSchemes, scheme):
 		return nil
@@ -118,8 +126,7 @@ func checkScheme(scheme string) error {
 func checkAuthority(scheme, authority, rawPath string) error {
 	if strings.Contains(authority, "@") ||
 		strings.Contains(authority, ":") && strings.Contains(rawPath, "@") {
-		return errors.New("credentials do not belong in a URL: set AWS_PROFILE, or " +
-			"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role")
+		return errors.New("credentials do not belong in a URL: " + chainAdvice[scheme])
 	}
 	if scheme == "file" {
 		if authority != "" && authority != "localhost" {
@@ -129,13 +136,23 @@ func checkAuthority(scheme, authority, rawPath string) error {
 	}
 	switch {
 	case authority == "":
-		return errors.New("no bucket: s3://bucket/path")
+		return fmt.Errorf("no bucket: %s://bucket/path", scheme)
 	case strings.Contains(authority, ":"):
 		return errors.New("a bucket has no port; an endpoint goes into endpoint_override=")
 	case !isBucket(authority):
 		return fmt.Errorf("impossible bucket name %q", authority)
+	case scheme == "gs" && (len(authority) < 3 || len(authority) > 222 || authority != strings.ToLower(authority)):
+		return fmt.Errorf("impossible bucket name %q: Google Cloud Storage's have 3 to 222 lower-case letters, digits, '-', '_' and '.'", authority)
 	}
 	return nil
+}
+
+// chainAdvice says where credentials belong.
+var chainAdvice = map[string]string{
+	"s3": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
+	"gs": "set GOOGLE_APPLICATION_CREDENTIALS, or give the machine a service account; " +
+		"a public bucket takes gs://anonymous@bucket/path",
+	"file": "a path of this machine needs none",
 }
 
 // isBucket is wider than AWS's rules, since other servers' are.
@@ -195,5 +212,3 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
-
-func paramNames() []string { return slices.Sorted(maps.Keys(s3Params)) }

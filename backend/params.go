@@ -3,57 +3,71 @@ package backend
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 )
 
-// s3Params are the options of an s3:// URL, named as pyarrow's S3FileSystem names them, and
-// path_style. Each gives its value in one form, or says why it is none.
-var s3Params = map[string]func(value string) (string, error){
-	"endpoint_override":        endpointParam,
-	"region":                   regionParam,
-	"scheme":                   schemeParam,
-	"path_style":               boolParam,
-	"force_virtual_addressing": boolParam,
-	"allow_bucket_creation":    boolParam,
+// urlParams are the options of URLs, named as pyarrow names them, and path_style. Each
+// gives its value in one form, or says why it is none.
+var urlParams = map[string]map[string]func(value string) (string, error){
+	"s3": {
+		"endpoint_override":        endpointParam,
+		"region":                   regionParam,
+		"scheme":                   schemeParam,
+		"path_style":               boolParam,
+		"force_virtual_addressing": boolParam,
+		"allow_bucket_creation":    boolParam,
+	},
+	"gs": {
+		"endpoint_override":       endpointParam,
+		"scheme":                  schemeParam,
+		"default_bucket_location": ignoredParam, // pyarrow needs it to make buckets
+		"project_id":              ignoredParam, // the same
+		"retry_limit_seconds":     ignoredParam, // trainfs goes on for ever
+	},
 }
 
 // secretParams are what other tools take in URLs and trainfs does not.
-var secretParams = []string{"access_key", "secret_key", "session_token"}
+var secretParams = []string{"access_key", "secret_key", "session_token", "access_token", "credentials", "json_credentials"}
 
 func parseParams(scheme, query string) (map[string]string, error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, errors.New("malformed options after '?'")
 	}
-	if scheme != "s3" && len(values) > 0 {
+	known := urlParams[scheme]
+	if known == nil && len(values) > 0 {
 		return nil, fmt.Errorf("%s:// takes no options", scheme)
 	}
 	params := make(map[string]string)
 	for name, given := range values {
 		name = strings.ReplaceAll(name, "-", "_")
-		parse, ok := s3Params[name]
+		parse, ok := known[name]
 		if !ok {
-			return nil, unknownParam(name)
+			return nil, unknownParam(name, slices.Sorted(maps.Keys(known)))
 		}
 		if _, twice := params[name]; twice || len(given) > 1 {
 			return nil, fmt.Errorf("option %s is given twice", name)
 		}
-		if params[name], err = parse(given[0]); err != nil {
+		value, err := parse(given[0])
+		if err != nil {
 			return nil, fmt.Errorf("option %s: %w", name, err)
 		}
+		params[name] = value
 	}
+	maps.DeleteFunc(params, func(_, value string) bool { return value == "" })
 	return params, reconcile(params)
 }
 
-func unknownParam(name string) error {
+func unknownParam(name string, known []string) error {
 	for _, secret := range secretParams {
 		if name == secret {
 			return fmt.Errorf("option %s: credentials do not belong in a URL; the SDK's own chain "+
 				"(environment, profile, role) gives them", name)
 		}
 	}
-	known := paramNames()
 	return fmt.Errorf("unknown option%s; known are %s", didYouMean(name, known), strings.Join(known, ", "))
 }
 
@@ -140,6 +154,9 @@ func schemeParam(value string) (string, error) {
 	}
 	return "", errors.New("wanted http or https")
 }
+
+// ignoredParam is for what changes nothing here; "" goes into no Location.
+func ignoredParam(string) (string, error) { return "", nil }
 
 func boolParam(value string) (string, error) {
 	switch strings.ToLower(value) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/file"
+	"github.com/trainfs/trainfs/backend/gcs"
 	"github.com/trainfs/trainfs/backend/s3"
 	"github.com/trainfs/trainfs/backend/storetest/versitygw"
 )
@@ -75,9 +76,12 @@ func openRaw(t *testing.T, source string, env []string) backend.Store {
 		defer os.Unsetenv(name)
 	}
 	var raw backend.Store
-	if loc.Scheme == "s3" {
+	switch loc.Scheme {
+	case "s3":
 		raw, err = s3.Open(context.Background(), loc, s3.Options{})
-	} else {
+	case "gs":
+		raw, err = gcs.Open(context.Background(), loc, gcs.Options{})
+	default:
 		raw, err = file.Open(context.Background(), loc)
 	}
 	if err != nil {

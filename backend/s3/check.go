@@ -43,10 +43,10 @@ func (s *Store) explain(err error, source string) error {
 	}
 	switch kind := classify(backend.OpList, err); kind {
 	case backend.ErrNoBucket, backend.ErrNotExist:
-		return openError(backend.ErrNoBucket, err,
+		return backend.OpenError(backend.ErrNoBucket, err,
 			"bucket %q does not exist at %s: create it, or correct the storage path", s.bucket, endpoint)
 	case backend.ErrDenied:
-		return openError(kind, err, "%s refuses to list s3://%s/%s with the credentials from %s: they need "+
+		return backend.OpenError(kind, err, "%s refuses to list s3://%s/%s with the credentials from %s: they need "+
 			"s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload",
 			endpoint, s.bucket, s.prefix, source)
 	case backend.ErrConfig:
@@ -58,34 +58,15 @@ func (s *Store) explain(err error, source string) error {
 			"in the storage path", endpoint, s.bucket)
 	}
 	if errors.Is(err, context.Canceled) {
-		return openError(nil, err, "open of storage path was broken off")
+		return backend.OpenError(nil, err, "open of storage path was broken off")
 	}
 	if status(err) != 0 {
-		return openError(nil, err, "%s is not well", endpoint)
+		return backend.OpenError(nil, err, "%s is not well", endpoint)
 	}
-	return openError(backend.ErrUnreachable, fmt.Errorf("%w: %w", backend.ErrConfig, err),
+	return backend.OpenError(backend.ErrUnreachable, fmt.Errorf("%w: %w", backend.ErrConfig, err),
 		"%s does not answer: check the network, and endpoint_override= and scheme= in the storage path", endpoint)
 }
 
 func configError(err error, format string, args ...any) error {
-	return openError(backend.ErrConfig, err, format, args...)
+	return backend.OpenError(backend.ErrConfig, err, format, args...)
 }
-
-func openError(kind, err error, format string, args ...any) error {
-	return &backend.Error{Op: backend.OpOpen, Kind: kind, Err: &advice{text: fmt.Sprintf(format, args...), err: err}}
-}
-
-// advice is what to do, before what the SDK says.
-type advice struct {
-	text string
-	err  error
-}
-
-func (a *advice) Error() string {
-	if a.err == nil {
-		return a.text
-	}
-	return a.text + " (" + a.err.Error() + ")"
-}
-
-func (a *advice) Unwrap() error { return a.err }

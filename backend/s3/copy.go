@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/usermeta"
 )
 
 const (
@@ -63,7 +64,7 @@ func (s *Store) copyWhole(ctx context.Context, from backend.Object, dst string, 
 	}
 	if !o.Attr.IsZero() || from.Key == dst { // S3 copies nothing onto itself without a change
 		in.MetadataDirective = types.MetadataDirectiveReplace
-		in.Metadata = metadata(a)
+		in.Metadata = usermeta.Encode(a)
 	}
 	out, err := s.client.CopyObject(ctx, in)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/usermeta"
 )
 
 func (s *Store) Get(ctx context.Context, key string, o backend.GetOptions) (io.ReadCloser, backend.Object, error) {
@@ -69,7 +70,7 @@ func described(key string, o backend.GetOptions, out *s3.GetObjectOutput) (backe
 		Size:     size,
 		ETag:     unquote(out.ETag),
 		Modified: aws.ToTime(out.LastModified),
-		Attr:     attr(key, size, out.Metadata),
+		Attr:     usermeta.Decode(key, size, out.Metadata),
 	}
 	if o.ETag != "" && o.ETag != obj.ETag { // a server that knows no If-Match
 		return obj, &backend.Error{Op: backend.OpGet, Key: key, Kind: backend.ErrChanged}

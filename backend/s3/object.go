@@ -12,6 +12,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/usermeta"
 )
 
 func (s *Store) Head(ctx context.Context, key string) (backend.Object, error) {
@@ -36,7 +37,7 @@ func (s *Store) head(ctx context.Context, key string) (backend.Object, error) {
 		Size:     aws.ToInt64(out.ContentLength),
 		ETag:     unquote(out.ETag),
 		Modified: aws.ToTime(out.LastModified),
-		Attr:     attr(key, aws.ToInt64(out.ContentLength), out.Metadata),
+		Attr:     usermeta.Decode(key, aws.ToInt64(out.ContentLength), out.Metadata),
 	}
 	// A composite checksum is one of checksums, and says nothing of ours.
 	if out.ChecksumType == types.ChecksumTypeFullObject {
@@ -63,7 +64,7 @@ func (s *Store) Put(ctx context.Context, key string, c backend.Content, o backen
 		Key:            s.full(key),
 		Body:           c.Reader(),
 		ChecksumCRC32C: encodeCRC(c.CRC32C),
-		Metadata:       metadata(a),
+		Metadata:       usermeta.Encode(a),
 		IfNoneMatch:    ifAbsent(o.IfAbsent),
 	}, unsigned)
 	if err != nil {

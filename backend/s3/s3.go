@@ -2,7 +2,7 @@
 // server that speaks its protocol.
 //
 // An object is one file with exactly its bytes. Attributes are user metadata under the
-// names that s3fs and rclone use (see attr.go), so those tools see them too. A symlink is
+// names that s3fs and rclone use (see usermeta), so those tools see them too. A symlink is
 // an object whose body is the target, an empty directory one whose key ends in '/'. What
 // is staged is a multipart upload that is not completed.
 //
@@ -19,7 +19,7 @@
 // Amazon answers a repeated PublishStage with success for a while, where others say
 // ErrNoStage.
 //
-// s3 imports backend, backend/crc32c and the AWS SDK.
+// s3 imports backend, backend/crc32c, backend/usermeta and the AWS SDK.
 package s3
 
 import (

@@ -12,6 +12,7 @@ import (
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
+	"github.com/trainfs/trainfs/backend/usermeta"
 )
 
 func (s *Store) BeginStage(ctx context.Context, key string, size, partSize int64, a backend.Attr) (backend.Stage, error) {
@@ -35,7 +36,7 @@ func (s *Store) begin(ctx context.Context, st backend.Stage, checksums bool) (ba
 	in := &s3.CreateMultipartUploadInput{
 		Bucket:   &s.bucket,
 		Key:      s.full(st.Key),
-		Metadata: metadata(st.Attr),
+		Metadata: usermeta.Encode(st.Attr),
 	}
 	if checksums {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32c

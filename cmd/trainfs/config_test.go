@@ -126,7 +126,7 @@ func TestContradictionsAreErrors(t *testing.T) {
 		{dir, "region=eu-west-1", "is for s3://"},
 		{dir, "cache_dir=" + dir + "/cache", "overlap"},
 		{dir + "/store", "cache_dir=" + dir, "overlap"},
-		{"gs://b", "", "not supported yet"},
+		{"viewfs:///b", "", "not supported yet"},
 		{"s3://key:hunter2@b", "", "credentials"},
 		{"ftp://b", "", "scheme"},
 		{"just-a-name", "", "neither an absolute path nor a URL"},

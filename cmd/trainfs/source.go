@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/trainfs/trainfs/backend"
@@ -16,7 +17,7 @@ type place struct {
 	dir      string // of a file store; "" for others
 }
 
-// location takes the storage path apart, and adds what the S3 options say. Both may say
+// location takes the storage path apart, and adds what the options say. Both may say
 // the same thing; saying different things is an error, for neither is plainly meant.
 func (c *Config) location() (place, error) {
 	loc, err := backend.ParseLocation(c.Source)
@@ -25,12 +26,12 @@ func (c *Config) location() (place, error) {
 	}
 	head, rawQuery, _ := strings.Cut(c.Source, "?")
 	query := url.Values{}
-	if loc.Scheme == "s3" {
+	if loc.Scheme != "file" {
 		query = normalizedQuery(rawQuery)
 	}
 	for _, o := range c.storeOptions() {
-		if loc.Scheme != "s3" {
-			return place{}, usagef("option %s is for s3:// storage paths; this one is %s", o.option, loc.Scheme)
+		if !slices.Contains(o.schemes, loc.Scheme) {
+			return place{}, usagef("option %s is for %s:// storage paths; this one is %s", o.option, strings.Join(o.schemes, ":// and "), loc.Scheme)
 		}
 		inURL := query.Has(o.param)
 		query.Set(o.param, o.value)
@@ -51,16 +52,19 @@ func (c *Config) location() (place, error) {
 }
 
 // storeOption is an option that is also an option of the storage path.
-type storeOption struct{ option, param, value string }
+type storeOption struct {
+	option, param, value string
+	schemes              []string // that have it
+}
 
 // storeOptions are those of them that were given. The endpoint comes before its scheme.
 func (c *Config) storeOptions() []storeOption {
 	var given []storeOption
 	for _, o := range []storeOption{
-		{"endpoint", "endpoint_override", c.Endpoint},
-		{"scheme", "scheme", c.Scheme},
-		{"region", "region", c.Region},
-		{"path_style", "path_style", map[string]string{"on": "true", "off": "false"}[c.PathStyle]},
+		{"endpoint", "endpoint_override", c.Endpoint, []string{"s3", "gs"}},
+		{"scheme", "scheme", c.Scheme, []string{"s3", "gs"}},
+		{"region", "region", c.Region, []string{"s3"}},
+		{"path_style", "path_style", map[string]string{"on": "true", "off": "false"}[c.PathStyle], []string{"s3"}},
 	} {
 		if o.value != "" {
 			given = append(given, o)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/file"
+	"github.com/trainfs/trainfs/backend/gcs"
 	"github.com/trainfs/trainfs/backend/s3"
 	"github.com/trainfs/trainfs/cache"
 	"github.com/trainfs/trainfs/fusefs"
@@ -71,19 +72,29 @@ func cacheHint(err error) string {
 // what is there: a node that starts during an outage has work, and perhaps data that is
 // not uploaded.
 func openStore(ctx context.Context, c *Config, loc backend.Location, identity string, log *slog.Logger) (store backend.Store, err error) {
-	if loc.Scheme == "s3" {
-		store, err = s3.Open(ctx, loc, s3.Options{CheckTimeout: c.StoreTimeout})
-		if errors.Is(err, backend.ErrUnreachable) && cache.Belongs(c.CacheDir, identity) {
-			log.Warn("the store cannot be reached: mounting with what the cache directory has", "err", err)
-			store, err = s3.Open(ctx, loc, s3.Options{SkipCheck: true})
-		}
-	} else {
-		store, err = file.Open(sweeping(ctx, c), loc)
+	open := openers[loc.Scheme]
+	store, err = open(ctx, c, loc, false)
+	if errors.Is(err, backend.ErrUnreachable) && cache.Belongs(c.CacheDir, identity) {
+		log.Warn("the store cannot be reached: mounting with what the cache directory has", "err", err)
+		store, err = open(ctx, c, loc, true)
 	}
 	if err != nil { // the store may be a nil pointer in its interface
 		return nil, fmt.Errorf("storage path %s: %w", c.Source, err)
 	}
 	return store, nil
+}
+
+// openers opens each kind of store. unchecked is for a store that is out of reach.
+var openers = map[string]func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error){
+	"s3": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
+		return s3.Open(ctx, loc, s3.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked})
+	},
+	"gs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
+		return gcs.Open(ctx, loc, gcs.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked})
+	},
+	"file": func(ctx context.Context, c *Config, loc backend.Location, _ bool) (backend.Store, error) {
+		return file.Open(sweeping(ctx, c), loc)
+	},
 }
 
 func cacheConfig(c *Config, identity string, store backend.Store, names *layout.Layout, log *slog.Logger) cache.Config {

@@ -1,4 +1,4 @@
-package s3
+package usermeta
 
 import (
 	"testing"
@@ -18,7 +18,7 @@ func TestAttrSurvivesMetadata(t *testing.T) {
 		{Type: backend.Symlink, Mode: 0o777},
 		{Type: backend.Symlink},
 	} {
-		got := attr("a", 10, metadata(want))
+		got := Decode("a", 10, Encode(want))
 		if !got.Mtime.Equal(want.Mtime) {
 			t.Errorf("mtime %v, want %v", got.Mtime, want.Mtime)
 		}
@@ -26,7 +26,7 @@ func TestAttrSurvivesMetadata(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
-	if m := metadata(backend.Attr{}); len(m) > 0 {
+	if m := Encode(backend.Attr{}); len(m) > 0 {
 		t.Errorf("metadata %v of what is not known", m)
 	}
 }
@@ -52,7 +52,7 @@ func TestAttrReadsWhatOtherToolsWrite(t *testing.T) {
 		{"a", map[string]string{"mtime": "1.x"}, backend.Attr{}},
 		{"a", map[string]string{"mtime": "-"}, backend.Attr{}},
 	} {
-		got := attr(c.key, 10, c.meta)
+		got := Decode(c.key, 10, c.meta)
 		if !got.Mtime.Equal(c.want.Mtime) {
 			t.Errorf("%v: mtime %v, want %v", c.meta, got.Mtime, c.want.Mtime)
 		}
@@ -61,7 +61,7 @@ func TestAttrReadsWhatOtherToolsWrite(t *testing.T) {
 		}
 	}
 	for _, size := range []int64{0, 4096, 1 << 40} {
-		if got := attr("a", size, map[string]string{"mode": "41471"}); got.Type != backend.Regular {
+		if got := Decode("a", size, map[string]string{"mode": "41471"}); got.Type != backend.Regular {
 			t.Errorf("a symlink of %d bytes", size)
 		}
 	}
@@ -71,7 +71,7 @@ func FuzzAttr(f *testing.F) {
 	f.Add("33188", "1700000000.5", "0")
 	f.Add("0100644", "-1.999999999", "4294967295")
 	f.Fuzz(func(t *testing.T, mode, mtime, id string) {
-		a := attr("a", 10, map[string]string{"mode": mode, "mtime": mtime, "uid": id, "gid": id})
+		a := Decode("a", 10, map[string]string{"mode": mode, "mtime": mtime, "uid": id, "gid": id})
 		if a.Mode > 0o7777 || a.Type == backend.Directory {
 			t.Errorf("%+v", a)
 		}

@@ -1,4 +1,9 @@
-package s3
+// Package usermeta writes a file's attributes into the user metadata that object stores
+// keep beside an object, and reads them back. All stores that have user metadata use the
+// same names, those of s3fs and rclone, so that these tools see them too.
+//
+// usermeta imports backend.
+package usermeta
 
 import (
 	"fmt"
@@ -11,7 +16,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 )
 
-// User metadata, named as s3fs and rclone name them:
+// The names and their values:
 //
 //	mode   st_mode with the file type, decimal (s3fs); octal if it begins with 0 (rclone)
 //	mtime  seconds since 1970, decimal, with a fraction down to nanoseconds
@@ -30,8 +35,8 @@ var typeBits = map[backend.FileType]uint32{
 	backend.Symlink:   unix.S_IFLNK,
 }
 
-// metadata says nothing of what is not known.
-func metadata(a backend.Attr) map[string]string {
+// Encode says nothing of what is not known.
+func Encode(a backend.Attr) map[string]string {
 	m := make(map[string]string)
 	if a.Mode != 0 || a.Type != backend.Regular {
 		m[metaMode] = strconv.FormatUint(uint64(typeBits[a.Type]|a.Mode&07777), 10)
@@ -46,9 +51,9 @@ func metadata(a backend.Attr) map[string]string {
 	return m
 }
 
-// attr reads what anybody may have written: what makes no sense is not known. Names of
+// Decode reads what anybody may have written: what makes no sense is not known. Names of
 // metadata come in any case.
-func attr(key string, size int64, meta map[string]string) backend.Attr {
+func Decode(key string, size int64, meta map[string]string) backend.Attr {
 	var (
 		a     backend.Attr
 		lower = make(map[string]string, len(meta))
