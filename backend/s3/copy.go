@@ -66,6 +66,7 @@ func (s *Store) copyWhole(ctx context.Context, from backend.Object, dst string, 
 		in.MetadataDirective = types.MetadataDirectiveReplace
 		in.Metadata = usermeta.Encode(a)
 	}
+	s.place.copy(in)
 	out, err := s.client.CopyObject(ctx, in)
 	if err != nil {
 		return backend.Object{}, s.failCopy(ctx, from, dst, o, err)

@@ -59,14 +59,16 @@ func (s *Store) Put(ctx context.Context, key string, c backend.Content, o backen
 		return backend.Object{}, &backend.Error{Op: backend.OpPut, Key: key, Kind: backend.ErrTooLarge,
 			Err: fmt.Errorf("%d bytes in one request, at most %d", c.Size, int64(maxPutBytes))}
 	}
-	out, err := s.client.PutObject(ctx, &s3.PutObjectInput{
+	in := &s3.PutObjectInput{
 		Bucket:         &s.bucket,
 		Key:            s.full(key),
 		Body:           c.Reader(),
 		ChecksumCRC32C: encodeCRC(c.CRC32C),
 		Metadata:       usermeta.Encode(a),
 		IfNoneMatch:    ifAbsent(o.IfAbsent),
-	}, unsigned)
+	}
+	s.place.put(in)
+	out, err := s.client.PutObject(ctx, in, unsigned)
 	if err != nil {
 		return backend.Object{}, fail(backend.OpPut, key, err)
 	}

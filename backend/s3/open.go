@@ -10,6 +10,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/trainfs/trainfs/backend"
 )
@@ -23,6 +24,10 @@ type Options struct {
 	// SkipCheck opens without asking the server anything, for a node that goes on with what
 	// it has while the server is out of reach. The region is then not looked for either.
 	SkipCheck bool
+
+	Placement
+	// RequestPayer says with every request that the requester pays.
+	RequestPayer bool
 }
 
 const (
@@ -81,7 +86,7 @@ func newRetryer(attempts int) func() aws.Retryer {
 }
 
 func newStore(cfg aws.Config, loc backend.Location, opts Options) *Store {
-	s := &Store{bucket: loc.Bucket, prefix: loc.Prefix, copyWholeBytes: maxPutBytes}
+	s := &Store{bucket: loc.Bucket, prefix: loc.Prefix, copyWholeBytes: maxPutBytes, place: opts.Placement}
 	if s.prefix != "" {
 		s.prefix += "/"
 	}
@@ -92,6 +97,9 @@ func newStore(cfg aws.Config, loc backend.Location, opts Options) *Store {
 	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.HTTPClient = client
 		applyParams(o, loc.Params)
+		if opts.RequestPayer {
+			o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue("x-amz-request-payer", "requester"))
+		}
 	})
 	return s
 }

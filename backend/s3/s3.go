@@ -52,6 +52,7 @@ type Store struct {
 
 	// copyWholeBytes is the largest object that is copied in one request.
 	copyWholeBytes int64
+	place          Placement
 	closeIdle      func()
 }
 

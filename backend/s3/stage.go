@@ -42,6 +42,7 @@ func (s *Store) begin(ctx context.Context, st backend.Stage, checksums bool) (ba
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32c
 		in.ChecksumType = types.ChecksumTypeFullObject
 	}
+	s.place.begin(in)
 	out, err := s.client.CreateMultipartUpload(ctx, in)
 	if err != nil {
 		return backend.Stage{}, err

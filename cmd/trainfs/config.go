@@ -54,6 +54,14 @@ type Config struct {
 	Scheme    string
 	PathStyle string // on, off
 
+	StorageClass string // S3, GCS: of new objects
+	ACL          string // S3, GCS: predefined
+	KMSKey       string // S3, GCS
+	SSE          string // S3
+	RequestPayer bool   // S3
+	Tags         string // S3: as in a query
+	UserProject  string // GCS
+
 	LogFile   string // absolute; "" is stderr in the foreground, CACHE/trainfs.log otherwise
 	LogLevel  string
 	LogFormat string

@@ -44,11 +44,44 @@ func (c *Config) location() (place, error) {
 		}
 		loc = merged
 	}
+	if err := c.checkStoreOptions(loc.Scheme); err != nil {
+		return place{}, err
+	}
 	p := place{location: loc, identity: loc.String()}
 	if loc.Scheme == "file" {
 		p.dir = loc.Path()
 	}
 	return p, nil
+}
+
+// checkStoreOptions refuses options that the store does not have: it would not do what
+// somebody counts on.
+func (c *Config) checkStoreOptions(scheme string) error {
+	for _, o := range []struct {
+		option  string
+		given   bool
+		schemes []string
+	}{
+		{"storage_class", c.StorageClass != "", []string{"s3", "gs"}},
+		{"acl", c.ACL != "", []string{"s3", "gs"}},
+		{"kms_key", c.KMSKey != "", []string{"s3", "gs"}},
+		{"sse", c.SSE != "", []string{"s3"}},
+		{"request_payer", c.RequestPayer, []string{"s3"}},
+		{"tags", c.Tags != "", []string{"s3"}},
+		{"user_project", c.UserProject != "", []string{"gs"}},
+	} {
+		if o.given && !slices.Contains(o.schemes, scheme) {
+			return usagef("option %s is for %s:// storage paths; this one is %s", o.option, strings.Join(o.schemes, ":// and "), scheme)
+		}
+	}
+	if c.KMSKey != "" && c.SSE == "AES256" {
+		return usagef("options sse=AES256 and kms_key contradict each other: leave one out")
+	}
+	tags, err := url.ParseQuery(c.Tags)
+	if err != nil || len(tags) > 10 || tags.Has("") {
+		return usagef("option tags: wanted at most ten, as team=a&project=b")
+	}
+	return nil
 }
 
 // storeOption is an option that is also an option of the storage path.

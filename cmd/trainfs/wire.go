@@ -87,10 +87,13 @@ func openStore(ctx context.Context, c *Config, loc backend.Location, identity st
 // openers opens each kind of store. unchecked is for a store that is out of reach.
 var openers = map[string]func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error){
 	"s3": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
-		return s3.Open(ctx, loc, s3.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked})
+		return s3.Open(ctx, loc, s3.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked,
+			Placement:    s3.Placement{StorageClass: c.StorageClass, ACL: c.ACL, SSE: c.SSE, KMSKey: c.KMSKey, Tags: c.Tags},
+			RequestPayer: c.RequestPayer})
 	},
 	"gs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
-		return gcs.Open(ctx, loc, gcs.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked})
+		return gcs.Open(ctx, loc, gcs.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked,
+			StorageClass: c.StorageClass, ACL: c.ACL, KMSKey: c.KMSKey, UserProject: c.UserProject})
 	},
 	"file": func(ctx context.Context, c *Config, loc backend.Location, _ bool) (backend.Store, error) {
 		return file.Open(sweeping(ctx, c), loc)
