@@ -3,7 +3,9 @@ package gcs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/auth/credentials"
@@ -84,7 +86,7 @@ func clientOptions(loc backend.Location) []option.ClientOption {
 		endpoint = "http://storage.googleapis.com"
 		opts = append(opts, option.WithEndpoint(endpoint+"/storage/v1/"))
 	}
-	if loc.Params["anonymous"] == "true" || len(endpoint) > 5 && endpoint[:5] == "http:" {
+	if loc.Params["anonymous"] == "true" || strings.HasPrefix(endpoint, "http:") {
 		opts = append(opts, option.WithoutAuthentication())
 	}
 	return opts
@@ -128,7 +130,7 @@ func (s *Store) explain(err error, loc backend.Location) error {
 		}
 		return backend.OpenError(nil, err, "%s is not well", endpoint)
 	}
-	return backend.OpenError(backend.ErrUnreachable, errors.Join(backend.ErrConfig, err),
+	return backend.OpenError(backend.ErrUnreachable, fmt.Errorf("%w: %w", backend.ErrConfig, err),
 		"%s does not answer: check the network, and endpoint_override= and scheme= in the storage path", endpoint)
 }
 

@@ -33,7 +33,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or option, 3 a --timeout pass
 			mountCommand(), umountCommand(),
 			statusCommand(), waitCommand(), commitCommand(),
 			cacheCommand(), prefetchCommand(), evictCommand(), verifyCommand(),
-			optionsCommand(), versionCommand(),
+			doctorCommand(), optionsCommand(), versionCommand(),
 		},
 	}
 	app.CustomAppHelpTemplate = strings.Replace(cli.AppHelpTemplate,
