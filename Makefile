@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 20s
 BENCHFLAGS ?= --readme README.md
 
-.PHONY: build install demo test acceptance fuzz bench clean
+.PHONY: build install demo test acceptance fuzz bench stores clean
 
 build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
 	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -34,6 +34,9 @@ fuzz: # every fuzz test, FUZZTIME each
 
 bench: # figures, side by side with the local disk and with other tools; into README.md
 	./scripts/bench $(BENCHFLAGS)
+
+stores: # the table store x case of the conformance suite; fails on a hole that docs/stores.md does not explain
+	go test -json -count=1 -timeout 10m -run '^TestStore$$' ./backend/file ./backend/gcs ./backend/mem ./backend/s3 | go run ./scripts/stores-table
 
 clean:
 	rm -rf bin dist

@@ -34,8 +34,9 @@ var ours = map[string][]string{
 	"cache":               {"layout", "backend", "backend/crc32c", "killpoint"},
 	"uploader":            {"layout", "backend", "backend/crc32c", "cache", "killpoint"},
 	"fusefs":              {"backend", "cache"},
-	"cmd/trainfs":         {"layout", "backend", "backend/s3", "backend/gcs", "backend/hdfs", "backend/file", "cache", "uploader", "fusefs"},
+	"cmd/trainfs":         {"layout", "backend", "backend/crc32c", "backend/s3", "backend/gcs", "backend/hdfs", "backend/file", "cache", "uploader", "fusefs"},
 	"integration":         {},
+	"scripts/*":           {},
 }
 
 // only says who alone may import a module of others, and the one that it is about.
