@@ -69,8 +69,10 @@ func GoProgram(name, source string) (string, error) {
 		sum.Write(text)
 	}
 	dir, err := Tool(name+"-"+hex.EncodeToString(sum.Sum(nil)[:6]), func(dir string) error {
-		// What this test run was told is not for that program.
-		return Run(source, []string{"GOFLAGS=", "GOWORK=off"}, "go", "build", "-o", filepath.Join(dir, name), ".")
+		// What this test run was told is not for that program. It is compiled in half the time
+		// without optimizing, and without Google's gRPC (which other programs take no notice of).
+		return Run(source, []string{"GOFLAGS=", "GOWORK=off"}, "go", "build", "-tags", "disable_grpc_modules",
+			"-gcflags=all=-N -l", "-ldflags=-s -w", "-o", filepath.Join(dir, name), ".")
 	})
 	return filepath.Join(dir, name), err
 }
