@@ -37,6 +37,17 @@ func TestTheWholeWayOnEveryStore(t *testing.T) {
 }
 
 func wholeWay(t *testing.T, s *store) {
+	r := run(t, s.env, trainfs, "doctor", "--quick", "-o", "cache_dir="+t.TempDir(), s.source)
+	for line := range strings.Lines(r.output) {
+		if strings.Contains(line, " store ") && !strings.HasPrefix(line, "ok ") {
+			t.Errorf("doctor: %s", r.output)
+		}
+	}
+	if !strings.Contains(r.output, "ok    store    upload in parts") {
+		t.Errorf("doctor: %s", r.output)
+	}
+	s.wantKeys()
+
 	writer, other := s.mount(t, "part_size=5M"), s.mount(t)
 	first, second := "exp/trial/checkpoint_000001", "exp/trial/checkpoint_000002"
 
@@ -127,4 +138,19 @@ func namesIn(t *testing.T, dir string) (names []string) {
 		names = append(names, e.Name())
 	}
 	return names
+}
+
+func TestAMountOfABucketThatIsNotThereSaysSo(t *testing.T) {
+	t.Parallel()
+	s := gcsStore(t)
+	m := s.unmounted(t)
+	m.source = strings.Replace(m.source, "gs://bucket/", "gcs://no-such-bucket/", 1)
+	r := m.tryStart()
+	if r.code != 1 || !strings.Contains(r.output, `bucket "no-such-bucket" does not exist`) || exists(m.cache) {
+		t.Errorf("mount: exit code %d, cache directory made: %v\n%s", r.code, exists(m.cache), r.output)
+	}
+	r = run(t, nil, trainfs, "doctor", "--quick", "-o", "cache_dir="+m.cache, m.source)
+	if r.code != 1 || !strings.Contains(r.output, "create it, or correct the storage path") {
+		t.Errorf("doctor: exit code %d\n%s", r.code, r.output)
+	}
 }
