@@ -345,6 +345,7 @@ func (h *Handle) Released() {
 		c.mu.Lock()
 		c.account(path, &st, time.Now())
 		c.mu.Unlock()
+		h.lastVersion(path, &st)
 	}
 	if h.killed.Load() {
 		c.abandoned(path, h.ino)

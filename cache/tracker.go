@@ -2,6 +2,7 @@ package cache
 
 import (
 	"io"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -44,6 +45,26 @@ func (h *Handle) snapshotTracker(st *unix.Stat_t) error {
 	return h.c.addTrackerVersion(&trackerRecord{
 		Path: h.Path(), Content: content, ID: identityOf(&s), Attrs: attrsOf(&s),
 	})
+}
+
+// lastVersion keeps what a tracker says at its last close, where that was a child's, which
+// no Flush has told of.
+func (h *Handle) lastVersion(path string, st *syscall.Stat_t) {
+	if h.killed.Load() || h.c.cfg.Layout.Classify(path, false).Kind != layout.Tracker {
+		return
+	}
+	h.flush.Lock()
+	known := h.flushed == identityOf(st)
+	h.flush.Unlock()
+	h.c.mu.Lock()
+	writers := h.c.mu.writers[path]
+	h.c.mu.Unlock()
+	if known || writers > 1 { // others will tell
+		return
+	}
+	if err := h.c.snapshotTrackerAt(path); err != nil { // it is looked at again when its turn comes
+		h.c.log.Warn("no version of a tracker at its close", "path", path, "err", err)
+	}
 }
 
 // snapshotTrackerAt is the same for a tracker that was renamed into place, or is a

@@ -48,7 +48,7 @@ func (n *Node) open(ctx context.Context, p string, flags int) (*handle, uint32, 
 		if err != nil {
 			return nil, 0, n.s.fail("open", p, err)
 		}
-		f, answer, err := n.newHandle(h)
+		f, answer, err := n.newHandle(ctx, h)
 		if err == nil {
 			return f, answer, 0
 		}
@@ -73,7 +73,7 @@ func (n *Node) Create(ctx context.Context, name string, flags, mode uint32, out 
 	}
 	child := n.newEntry(ctx, &info, out)
 	node := child.Operations().(*Node)
-	f, answer, err := node.newHandle(h)
+	f, answer, err := node.newHandle(ctx, h)
 	if err != nil {
 		return nil, nil, 0, node.clash(ctx, p, err)
 	}

@@ -107,7 +107,8 @@ type Handle interface {
 	CanTear() bool
 	Killed(yes bool)
 	// Flush is called at every close of a descriptor, so more than once where a
-	// descriptor was duplicated, also by fork. Its error is what close returns.
+	// descriptor was duplicated. Its error is what close returns. If CanTear, it is not
+	// called when a child closes what it has inherited from a program that goes on.
 	Flush(ctx context.Context) error
 	// Fsync syncs the file to the disk, and as far as configured to the store.
 	Fsync(ctx context.Context) error
