@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trainfs/trainfs/backend/storetest/fakegcs"
 )
 
@@ -48,7 +50,8 @@ func wholeWay(t *testing.T, s *store) {
 	}
 	s.wantKeys()
 
-	writer, other := s.mount(t, "part_size=5M"), s.mount(t)
+	// However slow the machine is, a directory is finished when saveSome says so.
+	writer, other := s.mount(t, "part_size=5M", "settle=1h"), s.mount(t)
 	first, second := "exp/trial/checkpoint_000001", "exp/trial/checkpoint_000002"
 
 	stop := watch(20*time.Millisecond, func() { wantNothingOrAll(t, other, first) })
@@ -70,6 +73,7 @@ func wholeWay(t *testing.T, s *store) {
 	eventually(t, "it is on its way", func() bool { return writer.state(second) != "dirty" })
 	writer.kill()
 	writer.start()
+	writer.commit(second)
 	writer.wait()
 	eventually(t, "the other mount has it", func() bool { return exists(other.path(second, "model.pt")) })
 	stop()
@@ -95,6 +99,7 @@ func saveSome(t *testing.T, m *mount, dir string, seed uint64) {
 		write(t, m.path(dir, name), noise(size, seed+uint64(size)))
 	}
 	must(t, os.Symlink("model.pt", m.path(dir, "latest.pt")))
+	must(t, unix.Setxattr(m.path(dir), "user.trainfs.commit", []byte("1"), 0))
 }
 
 // wantNothingOrAll fails if a mount shows a part of what saveSome writes.
