@@ -25,14 +25,14 @@ type pkg struct {
 // path.Match, the longest that matches counts.
 var ours = map[string][]string{
 	"layout":              {},
-	"killpoint":           {},
+	"cache/killpoint":     {},
 	"backend":             {},
 	"backend/crc32c":      {},
 	"backend/*":           {"backend", "backend/crc32c", "backend/usermeta"},
 	"backend/storetest":   {"backend", "backend/crc32c"},
 	"backend/storetest/*": {"backend/storetest/child"},
-	"cache":               {"layout", "backend", "backend/crc32c", "killpoint"},
-	"uploader":            {"layout", "backend", "backend/crc32c", "cache", "killpoint"},
+	"cache":               {"layout", "backend", "backend/crc32c", "cache/killpoint"},
+	"uploader":            {"layout", "backend", "backend/crc32c", "cache", "cache/killpoint"},
 	"fusefs":              {"backend", "cache"},
 	"cmd/trainfs":         {"layout", "backend", "backend/crc32c", "backend/s3", "backend/gcs", "backend/hdfs", "backend/file", "cache", "uploader", "fusefs"},
 	"integration":         {},
@@ -52,7 +52,7 @@ var only = []struct{ prefix, importer string }{
 }
 
 // pure may import the standard library, and nothing else.
-var pure = []string{"layout", "backend/crc32c", "killpoint"}
+var pure = []string{"layout", "backend/crc32c", "cache/killpoint"}
 
 func TestImportsGoOneWay(t *testing.T) {
 	for _, wrong := range violations(listPackages(t)) {

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/trainfs/trainfs/killpoint"
+	"github.com/trainfs/trainfs/cache/killpoint"
 )
 
 // This file keeps the cache within its bounds. What counts is the disk space of the

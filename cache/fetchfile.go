@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/backend"
-	"github.com/trainfs/trainfs/killpoint"
+	"github.com/trainfs/trainfs/cache/killpoint"
 )
 
 // fetchState is the side file of a download: which blocks of which object are here. It

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/trainfs/trainfs/killpoint"
+	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 

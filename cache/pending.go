@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/trainfs/trainfs/backend"
-	"github.com/trainfs/trainfs/killpoint"
+	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/backend"
-	"github.com/trainfs/trainfs/killpoint"
+	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 

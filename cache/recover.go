@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/trainfs/trainfs/killpoint"
+	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 

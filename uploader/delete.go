@@ -4,7 +4,7 @@ import (
 	"context"
 	"strings"
 
-	"github.com/trainfs/trainfs/killpoint"
+	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/cache"
-	"github.com/trainfs/trainfs/killpoint"
+	"github.com/trainfs/trainfs/cache/killpoint"
 )
 
 // job is one state of one file on its way: checksummed once, staged once, however

@@ -8,7 +8,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/cache"
-	"github.com/trainfs/trainfs/killpoint"
+	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 

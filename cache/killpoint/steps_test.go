@@ -10,7 +10,7 @@ import (
 
 // A step that nobody crosses is one that no crash test kills at.
 func TestEveryStepIsCrossedSomewhere(t *testing.T) {
-	out, err := exec.Command("grep", "-rhoE", `killpoint\.(At\(killpoint\.)?[A-Z]\w+`, "--include=*.go", "../cache", "../uploader").Output()
+	out, err := exec.Command("grep", "-rhoE", `killpoint\.(At\(killpoint\.)?[A-Z]\w+`, "--include=*.go", "..", "../../uploader").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestEveryStepIsCrossedSomewhere(t *testing.T) {
 
 func TestProgramsThatPeopleGetCannotBeToldToDie(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "trainfs")
-	if out, err := exec.Command("go", "build", "-o", program, "../cmd/trainfs").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/trainfs").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if err := exec.Command("grep", "-q", Env, program).Run(); err == nil {
