@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"syscall"
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/layout"
@@ -127,11 +128,10 @@ func (c *Cache) plantMoved(m *move, old, new string, remote map[string]remoteEnt
 		c.mu.Unlock()
 		m.moved[to] = r
 		m.before = append(m.before, put(tableMoved, to, r))
-		if again {
+		if again { // what it has replaced, where it is now, may be in the store all the same
 			m.finish = append(m.finish, del(tableMoved, p))
-		} else {
-			bury(p, tombstone{After: to})
 		}
+		bury(p, tombstone{After: to})
 	}
 }
 
@@ -169,7 +169,12 @@ func (c *Cache) isSource(key string) bool {
 func (c *Cache) LoseMoved(path string) error {
 	c.mu.Lock()
 	ops := c.unmoved(path)
-	c.touch(path, false)
+	if unit := c.unitPath(path); unit != path {
+		c.touch(path, false)
+	} else if !c.tree.exists(path) {
+		c.forget(path)
+	}
+	c.notify()
 	c.mu.Unlock()
 	c.log.Error("a file was renamed here, and deleted or replaced by another node before the rename was committed: it is gone", "path", path)
 	return c.journal.write(ops...)
@@ -206,6 +211,20 @@ func (c *Cache) unmoved(path string) []op {
 	return []op{del(tableMoved, path)}
 }
 
+// undoReplace takes back the tombstone of a rename onto a file that is still there: nothing
+// of it has happened but its records. A file that has been fetched is no such one.
+func (r *recovery) undoReplace(p string, m movedRecord, st *syscall.Stat_t) (ops []op) {
+	var hint copyHint
+	if ok, err := r.journal.get(tableHint, p, &hint); err != nil || ok && hint.ID == identityOf(st) {
+		return nil
+	}
+	if t, ok := r.mu.tombs[m.Key]; ok && t.After == p && t.Seq > m.Seq {
+		delete(r.mu.tombs, m.Key)
+		ops = append(ops, del(tableTomb, m.Key))
+	}
+	return ops
+}
+
 // loadMoved takes back a rename that a crash kept from happening, then makes units of
 // what was renamed.
 func (r *recovery) loadMoved() error {
@@ -237,8 +256,8 @@ func (r *recovery) loadMoved() error {
 				return nil
 			}
 		}
-		if r.tree.exists(p) {
-			ops = append(ops, del(tableMoved, p))
+		if st, err := r.tree.lstat(p); err == nil {
+			ops = append(append(ops, del(tableMoved, p)), r.undoReplace(p, m, &st)...)
 			return nil
 		}
 		r.mu.moved[p] = m

@@ -107,6 +107,8 @@ type trackerRecord struct {
 	ID      Identity `json:"id"`
 	Attrs   attrs    `json:"attrs"`
 	Link    bool     `json:"link,omitempty"` // a symbolic link; Content is its target
+
+	kept bool // it is in the journal; guarded by Cache.mu
 }
 
 // openRecord says since when this node writes in a checkpoint directory.

@@ -244,7 +244,7 @@ func (r *recovery) judge() error {
 func (r *recovery) order() error {
 	var list []*Unit
 	for _, u := range r.mu.units {
-		if u.Class.Kind == layout.Checkpoint && u.state != StateTorn {
+		if u.Class.Kind == layout.Checkpoint && u.state != StateTorn && !u.empty() {
 			list = append(list, u)
 		}
 	}
@@ -330,10 +330,24 @@ func (r *recovery) loadTrackers() error {
 			drop = append(drop, del(tableTracker, key))
 			return nil
 		}
+		st, err := r.tree.lstat(v.Path)
+		if err != nil {
+			return err
+		}
+		var rec fileRecord
+		found, err := r.journal.get(tableFile, v.Path, &rec)
+		if err != nil {
+			return err
+		}
+		if found && rec.clean(&st) { // overtaken: the store has what came after it
+			drop = append(drop, del(tableTracker, key))
+			return nil
+		}
 		u := r.unitFor(v.Path, false)
 		if u == nil {
 			return nil
 		}
+		v.kept = true
 		u.versions = append(u.versions, &v)
 		return nil
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"strings"
 	"syscall"
 	"time"
 
@@ -99,8 +100,8 @@ func (c *Cache) Pending(path string) Progress {
 			p.Stuck = append(p.Stuck, u.Path+": "+u.reason)
 		}
 	}
-	for key := range c.mu.tombs {
-		if under(key, path) {
+	for key, t := range c.mu.tombs {
+		if under(key, path) && !c.ofTorn(key) && (t.After == "" || !c.ofTorn(t.After)) {
 			p.Deletions++
 		}
 	}
@@ -108,6 +109,13 @@ func (c *Cache) Pending(path string) Progress {
 	sort.Strings(p.Stuck)
 	p.Done = p.Units == 0 && p.Deletions == 0
 	return p
+}
+
+// ofTorn tells whether a path belongs to a torn unit: what waits for that is waited for by
+// nobody. Callers hold mu.
+func (c *Cache) ofTorn(path string) bool {
+	u := c.mu.units[c.unitPath(strings.TrimSuffix(path, "/"))]
+	return u != nil && u.state == StateTorn
 }
 
 // UpToDate tells whether all that was closed of path's unit is in the store. A directory

@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"errors"
 	"io"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -116,6 +118,13 @@ func (c *Cache) addTrackerVersion(v *trackerRecord) error {
 	}
 	c.mu.Unlock()
 	err := c.journal.write(put(tableTracker, trackerKey(v), v))
+	c.mu.Lock()
+	v.kept = true
+	passed := !slices.Contains(u.versions, v)
+	c.mu.Unlock()
+	if passed { // a newer one was published meanwhile; what stays in the journal would follow it
+		err = errors.Join(err, c.journal.write(del(tableTracker, trackerKey(v))))
+	}
 	c.poke()
 	return err
 }
@@ -132,13 +141,20 @@ type TrackerVersion struct {
 }
 
 // Versions are the contents of a tracker that the store has not seen, oldest first.
-func (c *Cache) Versions(u *Unit) []TrackerVersion {
+// coming tells that there is another one which is not in the journal yet.
+func (c *Cache) Versions(u *Unit) (_ []TrackerVersion, coming bool) {
+	var list []*trackerRecord
 	c.mu.Lock()
-	list := append([]*trackerRecord(nil), u.versions...)
+	for _, v := range u.versions {
+		if v.kept {
+			list = append(list, v)
+		}
+	}
+	coming = len(list) < len(u.versions)
 	c.mu.Unlock()
 	out := make([]TrackerVersion, len(list))
 	for i, v := range list {
 		out[i] = TrackerVersion{v.Seq, v.Content, c.cfg.Layout.Named(v.Path, v.Content), v.Link, v}
 	}
-	return out
+	return out, coming
 }

@@ -348,7 +348,7 @@ func (c *Cache) Blockers(u *Unit, seq uint64, named []string) []string {
 		if o == u || o.gone || o.Class.Kind != layout.Checkpoint {
 			continue
 		}
-		if o.state == StateTorn {
+		if o.state == StateTorn || o.empty() {
 			continue // it will not come
 		}
 		earlier := o.seq != 0 && o.seq < seq

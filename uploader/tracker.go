@@ -15,7 +15,10 @@ import (
 // commitTracker publishes the newest version of a tracker that names nothing which is
 // still to come. Older ones are passed over: what they said is no longer asked for.
 func (u *Uploader) commitTracker(ctx context.Context, unit *cache.Unit) error {
-	versions := u.c.Versions(unit)
+	versions, coming := u.c.Versions(unit)
+	if len(versions) == 0 && coming {
+		return cache.ErrReopened
+	}
 	if len(versions) == 0 {
 		if first := u.c.Blockers(unit, u.c.Seq(unit), nil); len(first) > 0 {
 			return waitFor(first)
