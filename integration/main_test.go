@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 		guard(root)
 		return
 	}
+	if spec := os.Getenv(workloadEnv); spec != "" {
+		runWorkload(spec)
+		return
+	}
 	if os.Getenv(insideEnv) == "" {
 		os.Exit(runInside())
 	}
@@ -92,11 +96,18 @@ func failed(what string, err error) int {
 func build(root string) error {
 	bin := filepath.Join(root, "bin")
 	trainfs = filepath.Join(bin, "trainfs")
-	cmd := exec.Command("go", "build", "-race", "-o", trainfs, "../cmd/trainfs")
+	if err := buildTo(trainfs, "-race"); err != nil {
+		return err
+	}
+	return os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+}
+
+func buildTo(program string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", program, "../cmd/trainfs")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
-	return os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	return nil
 }
 
 // startGuard runs a process that outlives this one, should it be killed or panic, and

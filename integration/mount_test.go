@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type mount struct {
 	source  string
 	env     []string
 	options []string
+	program string // "": the one under test
 }
 
 // mount mounts the storage path until the test ends. Times are short, unless options say
@@ -60,7 +62,7 @@ func (m *mount) start() {
 func (m *mount) tryStart() result {
 	m.t.Helper()
 	options := strings.Join(append(slices.Clone(m.options), "cache_dir="+m.cache), ",")
-	return run(m.t, m.env, trainfs, "mount", "-o", options, m.source, m.dir)
+	return run(m.t, m.env, cmp.Or(m.program, trainfs), "mount", "-o", options, m.source, m.dir)
 }
 
 // cleanup unmounts whatever is there, and reads the daemon's log.

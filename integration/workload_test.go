@@ -1,0 +1,365 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// workload is what a training job does, and more of it at once: it runs in a process of its
+// own, against a mount whose daemon may die at any moment, and keeps a ledger of what it
+// was promised. It ends at the first error, or when its time is over.
+type workload struct {
+	Dir    string            // the mount
+	Ledger string            // outside of it
+	Seed   uint64            //
+	First  int               // number of the first checkpoint
+	For    time.Duration     // how long
+	Known  map[string]string // what is there: path -> hash
+
+	log  *ledger
+	stop time.Time
+}
+
+const workloadEnv = "TRAINFS_INTEGRATION_WORKLOAD"
+
+// errWrong is a promise that was broken while the daemon was alive.
+var errWrong = errors.New("wrong")
+
+// runWorkload is the whole life of such a process.
+func runWorkload(spec string) {
+	var w workload
+	if err := json.Unmarshal([]byte(spec), &w); err != nil {
+		panic(err)
+	}
+	f, err := os.OpenFile(w.Ledger, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	w.log, w.stop = &ledger{file: f}, time.Now().Add(w.For)
+	var jobs sync.WaitGroup
+	for i, job := range []func(*rand.Rand) error{
+		func(r *rand.Rand) error { return w.train(r, "run/a") },
+		func(r *rand.Rand) error { return w.train(r, "run/b") },
+		w.artifacts,
+	} {
+		jobs.Add(1)
+		go func() {
+			defer jobs.Done()
+			err := job(rand.New(rand.NewPCG(w.Seed, uint64(i))))
+			if err != nil && !died(err) {
+				w.log.write(promise{Op: opWrong, Text: err.Error()})
+			}
+		}()
+	}
+	jobs.Wait()
+	w.log.write(promise{Op: opDone})
+}
+
+// died tells the errors that a mount without a daemon gives.
+func died(err error) bool {
+	return errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, errDied)
+}
+
+var errDied = errors.New("the daemon has died")
+
+func (w *workload) over() bool { return time.Now().After(w.stop) }
+
+func (w *workload) at(p string) string { return filepath.Join(w.Dir, p) }
+
+// known lists the paths below dir that were there at the start, in order.
+func (w *workload) known(dir string) (list []string) {
+	for p := range w.Known {
+		if strings.HasPrefix(p, dir+"/") {
+			list = append(list, p)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+var sizes = []int{100, 5000, 200_000, 1_500_000}
+
+func someSize(r *rand.Rand) int {
+	if r.IntN(12) == 0 {
+		return 6_000_000 // two parts
+	}
+	return sizes[r.IntN(len(sizes))] + r.IntN(50)
+}
+
+// writeFile makes or replaces a file, chunk by chunk.
+func (w *workload) writeFile(r *rand.Rand, p string, content string) error {
+	hash := sum(content)
+	w.log.write(promise{Op: opBegin, Path: p, Hash: hash})
+	f, err := os.OpenFile(w.at(p), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := w.fill(r, f, content); err != nil {
+		f.Close()
+		return err
+	}
+	return w.finish(r, f, p, content)
+}
+
+func (w *workload) fill(r *rand.Rand, f *os.File, content string) error {
+	for rest := content; rest != ""; {
+		n := min(len(rest), 256<<10)
+		if _, err := f.WriteString(rest[:n]); err != nil {
+			return err
+		}
+		if rest = rest[n:]; r.IntN(4) == 0 {
+			time.Sleep(time.Duration(r.IntN(3000)) * time.Microsecond) // the pace of a job, not a wait
+		}
+	}
+	return nil
+}
+
+// finish closes a file whose content is written, sometimes after an fsync.
+func (w *workload) finish(r *rand.Rand, f *os.File, p, content string) error {
+	if r.IntN(3) == 0 {
+		if err := f.Sync(); err != nil {
+			f.Close()
+			return err
+		}
+		w.log.write(promise{Op: opSynced, Path: p})
+	}
+	w.log.write(promise{Op: opClosing, Path: p})
+	if err := f.Close(); err != nil {
+		return err
+	}
+	w.log.write(promise{Op: opClosed, Path: p, Hash: sum(content), Size: int64(len(content))})
+	return nil
+}
+
+// train writes checkpoints and a tracker, and keeps the last two.
+func (w *workload) train(r *rand.Rand, trial string) error {
+	if err := os.MkdirAll(w.at(trial), 0o755); err != nil {
+		return err
+	}
+	var there []string
+	for _, p := range w.known(trial) {
+		if dir := path.Dir(p); dir != trial && !slices.Contains(there, dir) {
+			there = append(there, dir)
+		}
+	}
+	for n := w.First; !w.over(); n++ {
+		dir := fmt.Sprintf("%s/checkpoint_%06d", trial, n)
+		if err := w.save(r, dir); err != nil {
+			return err
+		}
+		if err := w.writeFile(r, trial+"/latest", path.Base(dir)); err != nil {
+			return err
+		}
+		if r.IntN(4) == 0 {
+			if err := unix.Setxattr(w.at(dir), "user.trainfs.commit", []byte("1"), 0); err != nil {
+				return err
+			}
+		}
+		there = append(there, dir)
+		for len(there) > 2 {
+			if err := w.removeAll(there[0]); err != nil {
+				return err
+			}
+			there = there[1:]
+		}
+		time.Sleep(time.Duration(r.IntN(120)) * time.Millisecond) // an epoch
+	}
+	return nil
+}
+
+func (w *workload) save(r *rand.Rand, dir string) error {
+	w.log.write(promise{Op: opStarted, Path: dir})
+	at := dir
+	if r.IntN(4) == 0 { // under another name first
+		at = path.Dir(dir) + "/tmp-checkpoint-" + path.Base(dir)
+		if r.IntN(3) == 0 { // that trainfs does not know to be temporary
+			at = path.Dir(dir) + "/new-" + path.Base(dir)
+		}
+	}
+	if err := os.Mkdir(w.at(at), 0o755); err != nil {
+		return err
+	}
+	for i := range 1 + r.IntN(3) {
+		p := fmt.Sprintf("%s/shard%d", at, i)
+		if err := w.writeFile(r, p, noise(someSize(r), r.Uint64())); err != nil {
+			return err
+		}
+		if r.IntN(10) == 0 {
+			if err := w.writeFile(r, p, noise(someSize(r), r.Uint64())); err != nil {
+				return err
+			}
+		}
+	}
+	if at != dir {
+		if err := w.move(at, dir); err != nil {
+			return err
+		}
+	}
+	if r.IntN(5) == 0 { // one file stays open for a while
+		if err := w.holdOpen(r, dir+"/held"); err != nil {
+			return err
+		}
+	}
+	w.log.write(promise{Op: opFinished, Path: dir})
+	return nil
+}
+
+func (w *workload) holdOpen(r *rand.Rand, p string) error {
+	content := noise(100_000, r.Uint64())
+	w.log.write(promise{Op: opBegin, Path: p, Hash: sum(content)})
+	f, err := os.Create(w.at(p))
+	if err != nil {
+		return err
+	}
+	if err := w.fill(r, f, content); err != nil {
+		f.Close()
+		return err
+	}
+	time.Sleep(time.Duration(r.IntN(600)) * time.Millisecond)
+	return w.finish(r, f, p, content)
+}
+
+func (w *workload) move(from, to string) error {
+	w.log.write(promise{Op: opMoving, Path: from, To: to})
+	if err := os.Rename(w.at(from), w.at(to)); err != nil {
+		return err
+	}
+	w.log.write(promise{Op: opMoved, Path: from, To: to})
+	return nil
+}
+
+func (w *workload) removeAll(p string) error {
+	w.log.write(promise{Op: opRemoving, Path: p})
+	if err := os.RemoveAll(w.at(p)); err != nil {
+		return err
+	}
+	w.log.write(promise{Op: opRemoved, Path: p})
+	return nil
+}
+
+// artifacts works on files outside of checkpoints, and keeps a log open all the time.
+func (w *workload) artifacts(r *rand.Rand) error {
+	if err := os.MkdirAll(w.at("run/files"), 0o755); err != nil {
+		return err
+	}
+	log, text := "run/progress.csv", ""
+	w.log.write(promise{Op: opBegin, Path: log, Hash: "?"})
+	f, err := os.Create(w.at(log))
+	if err != nil {
+		return err
+	}
+	there := filesBelow(w.Known, "run/files")
+	for n := 0; !w.over(); n++ {
+		line := fmt.Sprintf("%d,%d\n", w.First, n)
+		if _, err := f.WriteString(line); err != nil {
+			f.Close()
+			return err
+		}
+		text += line
+		if err := w.artifact(r, fmt.Sprintf("run/files/%d-%d", w.First, n), there); err != nil {
+			f.Close()
+			return err
+		}
+	}
+	return w.finish(r, f, log, text)
+}
+
+func filesBelow(known map[string]string, dir string) map[string]string {
+	out := map[string]string{}
+	for p, hash := range known {
+		if strings.HasPrefix(p, dir+"/") {
+			out[p] = hash
+		}
+	}
+	return out
+}
+
+// artifact does one thing to one file.
+func (w *workload) artifact(r *rand.Rand, fresh string, there map[string]string) error {
+	var old string
+	if list := slices.Sorted(maps.Keys(there)); len(list) > 0 {
+		old = list[r.IntN(len(list))]
+	}
+	what := r.IntN(12)
+	if len(there) > 12 {
+		what = 4
+	}
+	switch {
+	case old == "" || what < 3:
+		return w.artifactWrite(r, fresh, there)
+	case what == 3:
+		return w.artifactWrite(r, old, there)
+	case what < 6:
+		delete(there, old)
+		return w.removeAll(old)
+	case what < 9:
+		to := fresh
+		if len(there) > 1 && r.IntN(3) == 0 {
+			for p := range there {
+				if p != old {
+					to = p
+				}
+			}
+			// What is replaced is gone, whichever of the two the ledger says.
+			w.log.write(promise{Op: opRemoving, Path: to})
+		}
+		there[to] = there[old]
+		delete(there, old)
+		return w.move(old, to)
+	case what == 9:
+		return w.evict(old)
+	}
+	return w.readBack(old, there[old])
+}
+
+func (w *workload) artifactWrite(r *rand.Rand, p string, there map[string]string) error {
+	content := noise(someSize(r), r.Uint64())
+	if err := w.writeFile(r, p, content); err != nil {
+		return err
+	}
+	there[p] = sum(content)
+	return nil
+}
+
+func (w *workload) evict(p string) error {
+	if out, err := exec.Command("trainfs", "evict", w.at(p)).CombinedOutput(); err != nil && strings.Contains(string(out), "panic") {
+		return fmt.Errorf("%w: evict %s: %s", errWrong, p, out)
+	}
+	return nil // what cannot be evicted now is not; without a daemon the next call says so
+}
+
+func (w *workload) readBack(p, hash string) error {
+	b, err := os.ReadFile(w.at(p))
+	switch {
+	case errors.Is(err, syscall.EIO) && w.dead():
+		return errDied
+	case errors.Is(err, fs.ErrNotExist) && w.dead():
+		return errDied
+	case err != nil:
+		return err
+	case sum(string(b)) != hash && !w.dead():
+		return fmt.Errorf("%w: %s reads with hash %s, was written with %s", errWrong, p, sum(string(b)), hash)
+	}
+	return nil
+}
+
+// dead asks the daemon for something that the kernel does not remember.
+func (w *workload) dead() bool {
+	_, err := os.Lstat(w.at(fmt.Sprintf("no-such-name-%d", rand.Uint64())))
+	return died(err)
+}
