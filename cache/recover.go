@@ -58,9 +58,14 @@ func (c *Cache) recover(ctx context.Context) error {
 		c.mu.torn[unit] = t
 		ops = append(ops, put(tableTorn, unit, t))
 	}
-	for unit := range c.mu.torn {
-		c.touch(unit, true)
-		if u := c.mu.units[unit]; u != nil {
+	for unit, t := range c.mu.torn {
+		if torn, _ := c.stillTorn(t); !torn { // written again, and perhaps committed, before the crash
+			delete(c.mu.torn, unit)
+			ops = append(ops, del(tableTorn, unit))
+			continue
+		}
+		st, err := c.tree.lstat(unit)
+		if u := c.touch(unit, err != nil || isDir(&st)); u != nil {
 			c.tornNow(u)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trainfs/trainfs/cache"
 )
 
@@ -43,5 +45,29 @@ func TestDeletionThatWaitsForATornUnitIsNotWaitedFor(t *testing.T) {
 	defer cancel()
 	if err := n.up.Wait(limit, []string{""}, nil); !errors.Is(err, ErrTorn) {
 		t.Errorf("wait: %v, want ErrTorn", err)
+	}
+}
+
+// P5: a tracker that was open at a kill is a file after every start, and goes up once it is
+// written again.
+func TestTornTrackerGoesUpWhenWrittenAgainAfterTwoStarts(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.write("run/latest", "checkpoint_1")
+	n.wait()
+	if _, err := n.Open(ctx, "run/latest", unix.O_WRONLY); err != nil { // and not written to
+		t.Fatal(err)
+	}
+	for range 2 {
+		n.restart()
+		if u, ok := n.unit("run/latest"); !ok || u.State != cache.StateTorn {
+			t.Fatalf("after a start: %+v", u)
+		}
+	}
+	n.write("run/latest", "checkpoint_2")
+	n.wait()
+	if got := get(t, s, "run/latest"); got != "checkpoint_2" {
+		t.Errorf("in the store: %q", got)
 	}
 }
