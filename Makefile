@@ -8,9 +8,11 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 FUZZTIME ?= 20s
+KILLS ?= 100
+CRASHTIME ?= 10m
 BENCHFLAGS ?= --readme README.md
 
-.PHONY: build install demo test acceptance fuzz bench stores clean
+.PHONY: build install demo test acceptance crash fuzz bench stores clean
 
 build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
 	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -28,6 +30,9 @@ test: # what has to pass
 
 acceptance: # a checkpoint of 8 files of 64 MiB, watched from outside while it is saved
 	TRAINFS_TEST_SHARD_MIB=64 go test -race -count=1 -timeout 20m -run 'TestNoObjectOfACheckpoint|TestAnotherMountNeverSees' ./integration
+
+crash: # KILLS random kills of the daemon under a workload, half on each store, in at most CRASHTIME each; figures last
+	go test -count=1 -timeout 1h -run TestNothingIsLost -v ./integration -kills $(KILLS) -crash.time $(CRASHTIME) -crash.fast
 
 fuzz: # every fuzz test, FUZZTIME each
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz

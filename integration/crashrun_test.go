@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -17,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The long form of the crash tests is make crash; what is here by default is the short one.
+// The crash test runs by make crash.
 var (
-	killsFlag = flag.Int("kills", 12, "random kills of the crash test")
+	killsFlag = flag.Int("kills", 0, "random kills of the crash test, half of them on each store")
 	crashTime = flag.Duration("crash.time", 25*time.Second, "most time for random kills, and for named steps, each")
 	crashSeed = flag.Uint64("crash.seed", 0, "what is random follows from this; 0: take one and print it")
 	crashFast = flag.Bool("crash.fast", false, "kill a program without the race detector")
@@ -259,19 +258,6 @@ func (c *crash) thirdMount() {
 	m.umount()
 }
 
-// noUploadsLeft fails if an unfinished upload with parts is left in the store.
-func (c *crash) noUploadsLeft() {
-	c.t.Helper()
-	stages, err := c.s.raw.ListStages(context.Background(), "")
-	must(c.t, err)
-	for _, stage := range stages {
-		parts, err := c.s.raw.StagedParts(context.Background(), stage)
-		if err == nil && len(parts) > 0 {
-			c.broken("an unfinished upload of %s with %d parts is left", stage.Key, len(parts))
-		}
-	}
-}
-
 func seedOf(t *testing.T) uint64 {
 	seed := *crashSeed
 	if seed == 0 {
@@ -283,6 +269,9 @@ func seedOf(t *testing.T) uint64 {
 
 // TestNothingIsLostAndNothingTornByRandomKills is P3, P4, P5 and P6.
 func TestNothingIsLostAndNothingTornByRandomKills(t *testing.T) {
+	if *killsFlag == 0 {
+		t.Skip("it kills for minutes: see make crash")
+	}
 	eachStore(t, func(t *testing.T, s *store) {
 		c := newCrash(t, s, seedOf(t))
 		defer func() { t.Logf("%s: %s", t.Name(), &c.tally) }()
