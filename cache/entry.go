@@ -55,6 +55,9 @@ func (e *remoteEntry) age(now time.Time) time.Duration { return time.Duration(no
 // hasAttr tells whether the attributes are known, and not only made up.
 func (e *remoteEntry) hasAttr() bool { return e.file != nil || e.more != nil && !e.more.attr.IsZero() }
 
+// asked tells that a HEAD has said all there is to know of it.
+func (e *remoteEntry) asked() bool { return e.more != nil && e.more.asked }
+
 // key is where the bytes of the entry at path are.
 func (e *remoteEntry) key(path string) string {
 	if e.more != nil && e.more.key != "" {

@@ -430,7 +430,7 @@ func (d *fetch) finish() (done bool, err error) {
 // check compares with the manifest's checksum, else the store's.
 func (d *fetch) check(e remoteEntry, crc uint32) error {
 	want, known := e.sum()
-	if !known && (e.more == nil || !e.more.asked) {
+	if !known && !e.asked() {
 		obj, err := d.c.cfg.Store.Head(d.ctx, d.key)
 		if err == nil && obj.ETag == e.etag {
 			want, known = obj.CRC32C, obj.HasCRC32C

@@ -68,7 +68,7 @@ func (c *Cache) remoteInfo(ctx context.Context, path string) (Info, error) {
 		st, born, err := c.tree.info(path)
 		return c.info(st, born), err
 	}
-	if !e.hasAttr() {
+	if !e.hasAttr() && !e.asked() {
 		e = c.withAttr(ctx, path, e)
 	}
 	a := e.attr()
@@ -263,13 +263,32 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 	}
 	for _, e := range local {
 		// What the listing leaves out of the checkpoints that are not ours is hidden.
-		if p := join(path, e.Name); e.Type == syscall.S_IFDIR && err == nil && !shown[e.Name] && c.isUnit(p) && !c.owns(p) {
+		p := join(path, e.Name)
+		if e.Type == syscall.S_IFDIR && err == nil && !shown[e.Name] && c.isUnit(p) && !c.owns(p) {
+			continue
+		}
+		if e.Type == syscall.S_IFREG && err == nil && !shown[e.Name] && c.goneElsewhere(ctx, p) {
 			continue
 		}
 		out = append(out, e)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out, nil
+}
+
+// goneElsewhere tells whether the local copy of a member that the look at its checkpoint has
+// not found is a clean one, whose object somebody has deleted. Then the copy goes along.
+// For other files that would cost a request each: they are compared when they are opened.
+func (c *Cache) goneElsewhere(ctx context.Context, path string) bool {
+	if class := c.cfg.Layout.Classify(path, false); class.Kind != layout.Checkpoint || class.Unit == path {
+		return false
+	}
+	st, err := c.tree.lstat(path)
+	if err != nil {
+		return false
+	}
+	gone, err := c.stale(ctx, path, &st, true)
+	return gone && err == nil && !c.tree.exists(path)
 }
 
 // remoteNames lists the remote names of a directory that may be shown.

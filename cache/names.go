@@ -456,14 +456,14 @@ func (n *names) add(found *packer, many *nameSet, prefix string, p backend.Page,
 	}
 	for _, x := range p.Prefixes {
 		name := strings.TrimSuffix(strings.TrimPrefix(x, prefix), "/")
-		if prefix == "" && name+"/" == layout.Prefix || !n.possible(x, name) {
+		if prefix == "" && name+"/" == layout.Prefix || !n.inListing(x, prefix, name) {
 			continue
 		}
 		keep(name, dirEntryAt(at))
 	}
 	for _, o := range p.Objects {
 		name := strings.TrimPrefix(o.Key, prefix)
-		if name == "" || !n.possible(o.Key, name) { // "" is the marker of the directory itself
+		if name == "" || !n.inListing(o.Key, prefix, name) { // "" is the marker of the directory itself
 			continue
 		}
 		keep(name, entryOf(o, at))
@@ -491,6 +491,15 @@ func (n *names) pages(ctx context.Context, o backend.ListOptions, f func(backend
 		}
 		o.Token = page.Token
 	}
+}
+
+// inListing tells whether a key belongs in the listing of one directory that it came with.
+func (n *names) inListing(key, prefix, name string) bool {
+	if !strings.HasPrefix(key, prefix) || strings.Contains(name, "/") {
+		n.hide(key, "the store lists it where it does not belong")
+		return false
+	}
+	return n.possible(key, name)
 }
 
 // possible tells whether a key can be a name here, and counts those that cannot.

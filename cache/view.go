@@ -204,7 +204,10 @@ func (n *names) readUnit(ctx context.Context, unit string, m *unitMarks, v *unit
 	said := saidOf(m.manifests, manifests)
 	exact = true
 	for _, o := range objects {
-		rel := strings.TrimPrefix(o.Key, unit+"/")
+		rel, ok := strings.CutPrefix(o.Key, unit+"/")
+		if !ok {
+			continue // not what was asked for
+		}
 		marker := strings.HasSuffix(rel, "/") || rel == ""
 		rel = strings.TrimSuffix(rel, "/")
 		if rel != "" && !n.possible(o.Key, rel) {

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -16,11 +17,13 @@ import (
 type proxy struct {
 	url string
 
-	mu   sync.Mutex
-	log  []request
-	hold func(request) bool
-	held int           // requests that wait now
-	free chan struct{} // closed by release
+	mu    sync.Mutex
+	log   []request
+	asked []request                  // also those that failed
+	fail  func(request) (status int) // answers in the server's place, unless 0
+	hold  func(request) bool
+	held  int           // requests that wait now
+	free  chan struct{} // closed by release
 }
 
 // request is one that the server has answered with success.
@@ -29,6 +32,8 @@ type request struct {
 	part        int  // of UploadPart
 	complete    bool // CompleteMultipartUpload
 	bytes       int64
+	from        int64 // of a GET with a range: where it begins
+	wanted      int64 // and its length
 }
 
 // shows tells that a request makes an object visible.
@@ -53,6 +58,10 @@ func newProxy(t *testing.T, server string) *proxy {
 		if !p.pass(r, in.Context().Done()) {
 			return
 		}
+		if status := p.arrive(r); status != 0 {
+			w.WriteHeader(status)
+			return
+		}
 		forward.ServeHTTP(&answer{ResponseWriter: w, succeeded: func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -68,10 +77,46 @@ func parse(in *http.Request) request {
 	_, key, _ := strings.Cut(strings.TrimPrefix(in.URL.Path, "/"), "/") // the bucket goes before
 	q := in.URL.Query()
 	part, _ := strconv.Atoi(q.Get("partNumber"))
+	var from, to int64
+	if n, _ := fmt.Sscanf(in.Header.Get("Range"), "bytes=%d-%d", &from, &to); n == 2 {
+		to++
+	}
 	return request{
+		from: from, wanted: to - from,
 		method: in.Method, key: strings.TrimPrefix(key, "runs/a/"), part: part, bytes: in.ContentLength,
 		complete: in.Method == http.MethodPost && q.Has("uploadId"),
 	}
+}
+
+// arrive counts a request, and tells what status to answer it with, if not the server's.
+func (p *proxy) arrive(r request) (status int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = append(p.asked, r)
+	if p.fail != nil {
+		return p.fail(r)
+	}
+	return 0
+}
+
+// failIf answers requests in the server's place with the status that f gives, unless 0. A
+// nil f ends that.
+func (p *proxy) failIf(f func(request) int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fail = f
+}
+
+// countIf is how many requests for which f is true have come so far, answered or not.
+func (p *proxy) countIf(f func(request) bool) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.asked {
+		if f(r) {
+			n++
+		}
+	}
+	return n
 }
 
 // pass waits while the request is one to be held up.

@@ -155,3 +155,59 @@ func TestAccountingSurvivesARestartAndDeletionsByHand(t *testing.T) {
 		t.Errorf("objects: %s", objects(t, s))
 	}
 }
+
+// What a file takes on the disk counts, not what it seems to be, and a file with two names
+// counts once; after a restart just as before.
+func TestAccountingOfSparseAndLinkedFilesSurvivesARestart(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.write("run/whole", big(1, 2<<20))
+	if _, err := n.Link(ctx, "run/whole", "run/linked"); err != nil {
+		t.Fatal(err)
+	}
+	h := n.open("run/sparse")
+	if err := h.File().Truncate(64 << 20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.File().WriteAt([]byte(big(2, 1<<20)), 32<<20); err != nil {
+		t.Fatal(err)
+	}
+	n.closeHandle(h)
+	n.wait()
+	onDisk := func() (sum int64) {
+		seen := map[uint64]bool{}
+		for _, name := range []string{"whole", "linked", "sparse"} {
+			var st syscall.Stat_t
+			if err := syscall.Lstat(filepath.Join(n.cfg.Dir, "tree/run", name), &st); err != nil {
+				t.Fatal(err)
+			}
+			if !seen[st.Ino] {
+				seen[st.Ino] = true
+				sum += st.Blocks * 512
+			}
+		}
+		return sum
+	}
+	check := func(when string) {
+		t.Helper()
+		got, want := n.CacheReport().Used, onDisk()
+		if diff := got - want; diff < -8192 || diff > 8192 {
+			t.Errorf("%s: %d bytes counted, %d on the disk", when, got, want)
+		}
+	}
+	n.restart()
+	n.wait()
+	check("after a restart")
+	n.restart()
+	check("after another one")
+	if _, kept, err := n.Evict(ctx, []string{""}); err != nil || len(kept) > 0 {
+		t.Fatalf("evict: kept %v, %v", kept, err)
+	}
+	if got := n.CacheReport().Used; got != 0 {
+		t.Errorf("%d bytes counted when all is evicted", got)
+	}
+	if n.read("run/linked") != big(1, 2<<20) {
+		t.Error("content differs")
+	}
+}
