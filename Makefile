@@ -45,3 +45,5 @@ stores: # the table store x case of the conformance suite; fails on a hole that 
 
 clean:
 	rm -rf bin dist
+
+include packaging/targets.mk # packages, and checks of what operators get

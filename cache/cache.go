@@ -139,7 +139,7 @@ type Cache struct {
 
 type counters struct {
 	uploaded, fetched int64
-	evicted           int64
+	evicted, retries  int64
 	hidden, lost      int
 	lastCommitted     string
 	storeErr          error

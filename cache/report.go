@@ -166,18 +166,7 @@ func (c *Cache) unitBytes(u *Unit) int64 {
 	if time.Since(u.sized) < time.Second {
 		return u.size
 	}
-	u.size, u.sized = 0, time.Now()
-	add := func(_ string, st *syscall.Stat_t) error {
-		if isRegular(st) {
-			u.size += st.Size
-		}
-		return nil
-	}
-	if u.Dir && u.Class.Kind == layout.Checkpoint {
-		c.tree.walk(u.Path, add)
-	} else if st, err := c.tree.lstat(u.Path); err == nil {
-		add(u.Path, &st)
-	}
+	u.size, u.sized = c.sizeOnDisk(u), time.Now()
 	return u.size
 }
 
@@ -189,16 +178,7 @@ func (c *Cache) Status() Status {
 		Source: c.cfg.Source, CacheDir: c.dir, Node: c.node.Node, PID: os.Getpid(),
 		UnitsByState: map[State]int{}, StoreReachable: true,
 	}
-	c.mu.Lock()
-	s.Started = c.mu.stats.started
-	s.BytesUploaded, s.BytesFetched = c.mu.stats.uploaded, c.mu.stats.fetched
-	s.LostFound, s.LastCommitted = c.mu.stats.lost, c.mu.stats.lastCommitted
-	s.Deletions = len(c.mu.tombs)
-	s.CacheBytes = c.mu.usage.total + c.mu.usage.part
-	for _, u := range c.mu.units {
-		if u.writers > 0 && c.upToDate(u) {
-			continue
-		}
+	c.eachUnit(func(u *Unit) {
 		s.UnitsByState[u.state]++
 		us := c.unitStatus(u)
 		s.BytesLeft += max(0, us.Bytes-us.BytesDone)
@@ -206,7 +186,13 @@ func (c *Cache) Status() Status {
 			s.OldestDirty = u.since
 		}
 		s.Units = append(s.Units, us)
-	}
+	})
+	c.mu.Lock()
+	s.Started = c.mu.stats.started
+	s.BytesUploaded, s.BytesFetched = c.mu.stats.uploaded, c.mu.stats.fetched
+	s.LostFound, s.LastCommitted = c.mu.stats.lost, c.mu.stats.lastCommitted
+	s.Deletions = len(c.mu.tombs)
+	s.CacheBytes = c.mu.usage.total + c.mu.usage.part
 	if err := c.mu.stats.storeErr; err != nil {
 		s.StoreReachable, s.StoreError = false, err.Error()
 	}
@@ -236,7 +222,7 @@ func (c *Cache) Status() Status {
 func (c *Cache) unitStatus(u *Unit) UnitStatus {
 	us := UnitStatus{
 		Path: u.Path, Kind: u.Class.Kind.String(), State: u.state, Files: u.files,
-		Bytes: c.unitBytes(u), BytesDone: u.done, Writers: u.writers, Since: u.since, Attempts: u.attempts, Reason: u.reason,
+		Bytes: c.unitBytes(u), BytesDone: u.done, Writers: u.writers, Since: u.since, Attempts: u.attempts, Permanent: u.permanent, Reason: u.reason,
 	}
 	switch {
 	case us.Reason != "":

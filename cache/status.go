@@ -26,6 +26,7 @@ type UnitStatus struct {
 	Writers   int       `json:"writers"`    // files open for writing
 	Since     time.Time `json:"since"`      // when it became dirty
 	Attempts  int       `json:"attempts,omitempty"`
+	Permanent bool      `json:"permanent,omitempty"` // the last one failed with what somebody has to mend
 	// Reason says why it does not go forward: "being written", "waits for trial/checkpoint_000002",
 	// the store's error, the torn files.
 	Reason string `json:"reason,omitempty"`

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -41,6 +42,7 @@ type Unit struct {
 	state      State
 	reason     string
 	attempts   int
+	permanent  bool // the last attempt failed with what somebody has to mend
 	nextTry    time.Time
 	files      int
 	bytes      int64 // to upload, once sealed
@@ -267,11 +269,12 @@ func (c *Cache) Release(u *Unit, err error, retry time.Duration) {
 	u.busy, u.publishing = false, false
 	switch {
 	case err == nil:
-		u.attempts, u.reason = 0, ""
+		u.attempts, u.reason, u.permanent = 0, "", false
 		u.nextTry = time.Now() // if it was touched meanwhile, it is due by its own clock
 	default:
 		u.attempts++
-		u.reason = err.Error()
+		u.reason, u.permanent = err.Error(), backend.Permanent(err)
+		c.mu.stats.retries++
 		u.nextTry = time.Now().Add(retry)
 		if u.state == StateUploading && u.sealed {
 			u.state = StateSealed
@@ -293,7 +296,7 @@ func (c *Cache) Release(u *Unit, err error, retry time.Duration) {
 func (c *Cache) Postpone(u *Unit, reason string, retry time.Duration) {
 	c.mu.Lock()
 	u.busy, u.publishing = false, false
-	u.attempts, u.reason = 0, reason
+	u.attempts, u.reason, u.permanent = 0, reason, false
 	u.nextTry = time.Now().Add(retry)
 	c.mu.Unlock()
 	c.poke()

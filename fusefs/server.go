@@ -52,6 +52,10 @@ type Config struct {
 	Options []string // further mount options for the kernel: noexec, noatime, …
 	Debug   bool     // log every request
 	Logger  *slog.Logger
+
+	// Observe is told how long each request took, one of Ops; nil: nobody wants to know. It
+	// is called from many goroutines, and holds up the request.
+	Observe func(op string, took time.Duration)
 }
 
 // Server is a mount.
@@ -90,7 +94,11 @@ func mount(v vfs, cfg Config) (*Server, error) {
 	}
 	opts := s.options(cfg, &root)
 	node := &Node{s: s}
-	s.fuse, err = fuse.NewServer(&guard{fs.NewNodeFS(node, opts), s}, cfg.MountPoint, &opts.MountOptions)
+	var raw fuse.RawFileSystem = &guard{fs.NewNodeFS(node, opts), s}
+	if cfg.Observe != nil {
+		raw = &timed{raw, cfg.Observe}
+	}
+	s.fuse, err = fuse.NewServer(raw, cfg.MountPoint, &opts.MountOptions)
 	if err != nil {
 		return nil, fmt.Errorf("mount %s: %w", cfg.MountPoint, explain(err, cfg))
 	}

@@ -217,3 +217,14 @@ func (u *Uploader) putVersion(ctx context.Context, unit *cache.Unit, v cache.Tra
 	u.log.Info("committed", "unit", unit.Path, "names", v.Named)
 	return nil
 }
+
+// Held tells how many trackers wait for what this node cannot bring about, and how long
+// the first of them has.
+func (u *Uploader) Held() (n int, longest time.Duration) {
+	u.holds.mu.Lock()
+	defer u.holds.mu.Unlock()
+	for _, since := range u.holds.first {
+		longest = max(longest, time.Since(since))
+	}
+	return len(u.holds.first), longest
+}

@@ -67,6 +67,8 @@ type Config struct {
 	LogFormat string
 	Debug     bool
 
+	Metrics string // where metrics are served; "" and off: nowhere
+
 	given map[string]bool // options that were set, by name
 }
 
@@ -113,6 +115,9 @@ func (c *Config) resolve(env environ) error {
 		if c.LogFile, err = filepath.Abs(c.LogFile); err != nil {
 			return err
 		}
+	}
+	if _, _, err := c.metricsAddress(); err != nil {
+		return err
 	}
 	if c.CacheDir, err = chooseCacheDir(c.CacheDir, loc.identity, env); err != nil {
 		return err

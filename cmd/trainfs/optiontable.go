@@ -8,6 +8,7 @@ const (
 	groupNames  = "Remote names"
 	groupStore  = "Storage"
 	groupLog    = "Log"
+	groupWatch  = "Watching"
 )
 
 // optionTable is every option of trainfs's own: parsing, defaults, ranges, help, docs and
@@ -147,6 +148,10 @@ var optionTable = []option{
 	{name: "debug", kind: kindBool, group: groupLog, def: "off",
 		help:  "log every request of the kernel (slow)",
 		field: func(c *Config) any { return &c.Debug }},
+
+	{name: "metrics", kind: kindText, group: groupWatch, shown: "off", no: "off",
+		help:  "serve Prometheus metrics and a status page: a port (of 127.0.0.1; 0: any free one), ADDRESS:PORT, or unix:/path. Whoever can connect sees the names of checkpoints, and so without a password",
+		field: func(c *Config) any { return &c.Metrics }},
 }
 
 // fstabWords are for mount(8), systemd and fsck, and mean nothing to a file system.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/monitor"
 	"github.com/trainfs/trainfs/uploader"
 )
 
@@ -51,7 +52,9 @@ type fileSystem interface {
 type parts struct {
 	engine engine
 	mount  func() (fileSystem, error)
-	close  func() error // gives the cache directory back and closes the store
+	// monitor listens for whoever looks at the mount from outside; nil without metrics=.
+	monitor func(status func() mountStatus) (*monitor.Server, error)
+	close   func() error // gives the cache directory back and closes the store
 }
 
 // errStopping ends the requests that are under way when the daemon stops.
@@ -70,6 +73,7 @@ type session struct {
 	log     *slog.Logger
 	parts   *parts
 	fs      fileSystem
+	watched *monitor.Server // nil without metrics=
 	started time.Time
 
 	gone      chan struct{} // closed once the kernel has let go of the mount
@@ -103,8 +107,16 @@ func (s *session) run(ctx context.Context, ready func() error) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.fs, err = s.parts.mount(); err != nil {
+	giveUp := func(err error) error {
 		return errors.Join(err, control.listener.Close(), os.Remove(filepath.Join(s.cfg.CacheDir, controlSocket)))
+	}
+	if s.parts.monitor != nil {
+		if s.watched, err = s.parts.monitor(s.Status); err != nil {
+			return giveUp(err)
+		}
+	}
+	if s.fs, err = s.parts.mount(); err != nil {
+		return giveUp(errors.Join(err, s.stopWatching()))
 	}
 
 	// Not of the group: nothing ends this one if programs hold files and the kernel cannot
@@ -112,6 +124,10 @@ func (s *session) run(ctx context.Context, ready func() error) (err error) {
 	go func() { s.fs.Wait(); close(s.gone) }()
 	group.Go(control.Serve)
 	group.Go(func() error { return s.runEngine(uploads) })
+	if s.watched != nil {
+		s.log.Info("metrics and status page", "at", s.watched.Address().String())
+		group.Go(s.watched.Serve)
+	}
 
 	if err = s.answer(ctx, ready); err == nil {
 		s.log.Info("mounted", "path", s.cfg.MountPoint, "source", s.cfg.Source, "version", version, "pid", os.Getpid())
@@ -119,7 +135,7 @@ func (s *session) run(ctx context.Context, ready func() error) (err error) {
 	}
 	s.stop(err == nil)
 	endRequests()
-	err = errors.Join(err, control.Close(s.cfg.CacheDir))
+	err = errors.Join(err, control.Close(s.cfg.CacheDir), s.stopWatching())
 	endUploads()
 	err = errors.Join(err, group.Wait())
 	s.log.Info("uploads stopped")
@@ -254,6 +270,8 @@ type mountStatus struct {
 	ReadOnly  bool  `json:"read_only"`
 	CacheSize int64 `json:"cache_size"` // bound on cache_bytes; 0: none
 	CacheFull bool  `json:"cache_full"` // and nothing can be evicted: writers wait
+
+	Metrics string `json:"metrics,omitempty"` // where metrics and the status page are
 }
 
 // Status is the engine's, with what only the mount knows.
@@ -262,6 +280,9 @@ func (s *session) Status() mountStatus {
 	st.Source, st.MountPoint, st.CacheDir = s.cfg.Source, s.cfg.MountPoint, s.cfg.CacheDir
 	st.Version, st.PID, st.Started = version, os.Getpid(), s.started
 	st.Passthrough, st.PassthroughReason = s.fs.Passthrough()
+	if s.watched != nil {
+		st.Metrics = s.watched.Address().String()
+	}
 	// The report looks at every unit: not each second, unless it may well be full.
 	const mostFree = 1 << 30 // that min_free is by itself
 	if st.CacheSize > 0 && st.CacheBytes >= st.CacheSize || st.CacheFree < max(s.cfg.MinFreeBytes, mostFree) {

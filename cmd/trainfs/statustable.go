@@ -30,6 +30,9 @@ func writeStatus(w io.Writer, st *mountStatus, now time.Time) error {
 		fmt.Fprintf(tw, "  \t%s\n", cacheFullText)
 	}
 	fmt.Fprintf(tw, "  passthrough\t%s\n", passthroughText(&st.Status))
+	if st.Metrics != "" {
+		fmt.Fprintf(tw, "  metrics\t%s\n", oneLine(st.Metrics))
+	}
 	if st.LostFound > 0 {
 		fmt.Fprintf(tw, "  set aside\t%s in %s/lost+found\n", countText(st.LostFound, "file"), st.CacheDir)
 	}

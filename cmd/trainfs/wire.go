@@ -16,6 +16,7 @@ import (
 	"github.com/trainfs/trainfs/cache"
 	"github.com/trainfs/trainfs/fusefs"
 	"github.com/trainfs/trainfs/layout"
+	"github.com/trainfs/trainfs/monitor"
 	"github.com/trainfs/trainfs/uploader"
 )
 
@@ -40,18 +41,26 @@ func buildParts(ctx context.Context, c *Config, log *slog.Logger) (*parts, error
 	if c.ReadOnly {
 		store = refuseWrites(store)
 	}
+	metrics := newMetrics(c)
+	if metrics != nil {
+		store = metrics.Store(store)
+	}
 	cached, err := cache.Open(ctx, cacheConfig(c, where.identity, store, names, log))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cache directory %s: %w%s", c.CacheDir, err, cacheHint(err)), store.Close())
 	}
-	var work engine = &mountEngine{uploader.New(cached, uploaderConfig(c, log)), cached}
+	up := uploader.New(cached, uploaderConfig(c, log))
+	var work engine = &mountEngine{up, cached}
 	if c.ReadOnly {
 		work = readOnlyEngine{work}
 	}
 	return &parts{
 		engine: work,
-		mount:  func() (fileSystem, error) { return mountFS(cached, c, log) },
-		close:  func() error { return errors.Join(cached.Close(), store.Close()) },
+		mount:  func() (fileSystem, error) { return mountFS(cached, c, metrics, log) },
+		monitor: func(status func() mountStatus) (*monitor.Server, error) {
+			return openMonitor(c, metrics, up, cached, status, log)
+		},
+		close: func() error { return errors.Join(cached.Close(), store.Close()) },
 	}, nil
 }
 
@@ -121,12 +130,16 @@ func uploaderConfig(c *Config, log *slog.Logger) uploader.Config {
 }
 
 // mountFS mounts the cache, and finds out what the mount table says of it.
-func mountFS(cached *cache.Cache, c *Config, log *slog.Logger) (fileSystem, error) {
+func mountFS(cached *cache.Cache, c *Config, metrics *monitor.Metrics, log *slog.Logger) (fileSystem, error) {
+	var observe func(string, time.Duration)
+	if metrics != nil {
+		observe = metrics.ObserveFUSE
+	}
 	server, err := fusefs.Mount(cached, fusefs.Config{
 		MountPoint: c.MountPoint, Source: c.Source,
 		AllowOther: c.AllowOther, ReadOnly: c.ReadOnly, Passthrough: c.Passthrough == "auto",
 		AttrTimeout: c.AttrTimeout, EntryTimeout: c.EntryTimeout, NegativeTimeout: c.NegativeTTL,
-		Options: c.KernelOptions, Debug: c.Debug, Logger: log,
+		Options: c.KernelOptions, Debug: c.Debug, Logger: log, Observe: observe,
 	})
 	if err != nil {
 		return nil, err
