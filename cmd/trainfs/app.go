@@ -33,7 +33,11 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or option, 3 a --timeout pass
 			mountCommand(), umountCommand(),
 			statusCommand(), waitCommand(), commitCommand(),
 			cacheCommand(), prefetchCommand(), evictCommand(), verifyCommand(),
+<<<<<<< HEAD
 			doctorCommand(), optionsCommand(), versionCommand(),
+=======
+			configCommand(), optionsCommand(), versionCommand(),
+>>>>>>> 36a4cd7 (A configuration file and environment variables mirror the options, and config show says where each value came from)
 		},
 	}
 	app.CustomAppHelpTemplate = strings.Replace(cli.AppHelpTemplate,
@@ -85,7 +89,15 @@ func arrange(args []string) []string {
 	app := newApp(nil, nil)
 	name := args[1]
 	if cmd := app.Command(name); cmd != nil {
-		return append(slices.Clone(args[:2]), flagsFirst(cmd, args[2:])...)
+		rest := 2
+		if len(args) > 2 { // a command of a command, which comes before flags
+			for _, sub := range cmd.Subcommands {
+				if sub.Name == args[2] {
+					cmd, rest = sub, 3
+				}
+			}
+		}
+		return append(slices.Clone(args[:rest]), flagsFirst(cmd, args[rest:])...)
 	}
 	if looksLikeMount(args[1:]) {
 		return append([]string{args[0], "mount"}, flagsFirst(app.Command("mount"), args[1:])...)

@@ -16,34 +16,38 @@ const slugBytes = 100
 // chooseCacheDir says where the cache lies. One that was given is used as it is. A base
 // from the environment or by default gets one folder a storage path, so that two storage
 // paths never share a cache.
-func chooseCacheDir(given, identity string, env environ) (string, error) {
+//
+// from says which of the two it was, in words.
+func chooseCacheDir(given, identity string, env environ) (dir, from string, err error) {
 	if given != "" {
-		return filepath.Abs(given)
+		dir, err = filepath.Abs(given)
+		return dir, "", err
 	}
-	base := cacheBase(env)
+	base, from := cacheBase(env)
 	if base == "" {
-		return "", usagef("no place for the cache: HOME is not known; give cache_dir=, or set TRAINFS_CACHE_DIR")
+		return "", "", usagef("no place for the cache: HOME is not known; give cache_dir=, or set TRAINFS_CACHE_DIR")
 	}
-	return filepath.Abs(filepath.Join(base, cacheFolder(identity)))
+	dir, err = filepath.Abs(filepath.Join(base, cacheFolder(identity)))
+	return dir, from, err
 }
 
-func cacheBase(env environ) string {
+func cacheBase(env environ) (base, from string) {
 	for _, name := range []string{"TRAINFS_CACHE_DIR", "RAY_AIR_LOCAL_CACHE_DIR"} {
 		if dir := env.getenv(name); dir != "" {
-			return dir
+			return dir, "environment " + name
 		}
 	}
 	if env.uid == 0 {
-		return "/var/cache/trainfs"
+		return "/var/cache/trainfs", "default"
 	}
 	// XDG base directory specification: relative values are to be ignored.
 	if dir := env.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "trainfs")
+		return filepath.Join(dir, "trainfs"), "environment XDG_CACHE_HOME"
 	}
 	if env.home == "" {
-		return ""
+		return "", ""
 	}
-	return filepath.Join(env.home, ".cache", "trainfs")
+	return filepath.Join(env.home, ".cache", "trainfs"), "default"
 }
 
 // cacheFolder names the folder of a storage path: readable, and told apart from all that

@@ -30,12 +30,14 @@ helper: ln -s "$(command -v trainfs)" /sbin/mount.trainfs, then in /etc/fstab
 
 ` + examples("trainfs mount s3://bucket/run1 /mnt/train",
 			"trainfs mount -o settle=10s,allow_other /nfs/runs/run1 /mnt/train",
+			"trainfs mount --config /etc/trainfs/run1.yaml",
 			"trainfs mount -f -o log_level=debug s3://bucket/run1?endpoint_override=http://127.0.0.1:9000 /mnt/train"),
 		Category:     categoryMounts,
 		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "o", Usage: "`OPTIONS` as in fstab: name=value,…; may be repeated"},
 			&cli.BoolFlag{Name: "f", Aliases: []string{"foreground"}, Usage: "stay in the foreground, log to stderr"},
+			configFlag(),
 			&cli.BoolFlag{Name: "s", Usage: "ignore options that are unknown", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "v", Usage: "say what is done", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "help-options", Usage: "explain every option and exit", DisableDefaultText: true},
@@ -47,9 +49,13 @@ helper: ln -s "$(command -v trainfs)" /sbin/mount.trainfs, then in /etc/fstab
 			}
 			r := &mountRequest{
 				options: c.StringSlice("o"), sloppy: c.Bool("s"), verbose: c.Bool("v"),
-				foreground: c.Bool("f"), daemon: c.Bool(daemonFlag),
+				foreground: c.Bool("f"), daemon: c.Bool(daemonFlag), config: c.String("config"),
 			}
 			switch a := c.Args(); a.Len() {
+			case 0:
+				if r.config == "" {
+					return usagef("no storage path and no mount point; the form is: trainfs mount [-o OPTIONS] SOURCE MOUNTPOINT")
+				}
 			case 1:
 				r.mountPoint = a.Get(0)
 			case 2:

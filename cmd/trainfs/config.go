@@ -69,7 +69,12 @@ type Config struct {
 
 	Metrics string // where metrics are served; "" and off: nowhere
 
-	given map[string]bool // options that were set, by name
+	ConfigFile string // absolute; "" if there is none
+
+	given        map[string]bool   // options that flags or fstab set, by name
+	origins      map[string]origin // where each value came from, by option
+	sourceFrom   string            // the same of Source
+	cacheDirFrom string            // and of a CacheDir that no option gave
 }
 
 // environ is what of a process's surroundings decides about a mount; tests make their own.
@@ -77,11 +82,13 @@ type environ struct {
 	getenv func(string) string
 	uid    int
 	home   string
+
+	configFiles []string // where one may be that nobody has named
 }
 
 // newConfig gives a Config in which every option has its default.
 func newConfig() *Config {
-	c := &Config{given: map[string]bool{}}
+	c := &Config{given: map[string]bool{}, origins: map[string]origin{}}
 	for i := range optionTable {
 		o := &optionTable[i]
 		if o.def == "" {
@@ -98,7 +105,7 @@ func newConfig() *Config {
 // refuses what does not go together. It touches no network, and creates nothing.
 func (c *Config) resolve(env environ) error {
 	if c.Source == "" {
-		c.Source = env.getenv("RAY_STORAGE")
+		c.Source, c.sourceFrom = env.getenv("RAY_STORAGE"), "environment RAY_STORAGE"
 	}
 	if c.Source == "" {
 		return usagef("no storage path: give one before the mount point (s3://bucket/path or a directory), or set RAY_STORAGE")
@@ -119,7 +126,7 @@ func (c *Config) resolve(env environ) error {
 	if _, _, err := c.metricsAddress(); err != nil {
 		return err
 	}
-	if c.CacheDir, err = chooseCacheDir(c.CacheDir, loc.identity, env); err != nil {
+	if c.CacheDir, c.cacheDirFrom, err = chooseCacheDir(c.CacheDir, loc.identity, env); err != nil {
 		return err
 	}
 	return errors.Join(c.checkContradictions(), c.checkOverlap(loc.dir))
@@ -193,5 +200,6 @@ func resolved(path string) string {
 func processEnviron() environ {
 	env := environ{getenv: os.Getenv, uid: os.Geteuid()}
 	env.home = completeEnvironment(env.uid)
+	env.configFiles = usualConfigFiles(env)
 	return env
 }

@@ -14,7 +14,7 @@ func testEnviron(env map[string]string, uid int, home string) environ {
 func resolveConfig(t *testing.T, source, options string, env environ) (*Config, error) {
 	t.Helper()
 	r := &mountRequest{source: source, mountPoint: filepath.Join(t.TempDir(), "mnt"), options: []string{options}}
-	c, _, err := r.config(env)
+	c, _, err := r.resolved(env)
 	return c, err
 }
 
@@ -166,7 +166,7 @@ func TestMountOverItsOwnPartsIsRefused(t *testing.T) {
 		{"s3://b", dir, "cache_dir=/c,log_file=" + dir + "/log"},
 	} {
 		r := &mountRequest{source: tt.source, mountPoint: tt.mountPoint, options: []string{tt.options}}
-		if _, _, err := r.config(testEnviron(nil, 0, "")); err == nil {
+		if _, _, err := r.resolved(testEnviron(nil, 0, "")); err == nil {
 			t.Errorf("%+v was accepted", tt)
 		}
 	}

@@ -71,7 +71,7 @@ func TestFlagsMayFollowOperands(t *testing.T) {
 func TestDaemonArgumentsMakeTheSameConfig(t *testing.T) {
 	dir := t.TempDir()
 	r := &mountRequest{source: "s3://b/p", mountPoint: dir + "/mnt", options: []string{`settle=7s,checkpoint=a\,b`, "cache_dir=" + dir + "/c"}}
-	c, _, err := r.config(testEnviron(nil, 0, ""))
+	c, _, err := r.resolved(testEnviron(nil, 0, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestDaemonArgumentsMakeTheSameConfig(t *testing.T) {
 		}
 	}
 	again := &mountRequest{source: args[len(args)-2], mountPoint: args[len(args)-1], options: options}
-	c2, _, err := again.config(testEnviron(nil, 0, ""))
+	c2, _, err := again.resolved(testEnviron(nil, 0, ""))
 	if err != nil || !reflect.DeepEqual(c, c2) {
 		t.Errorf("%+v\n%+v\n%v", c, c2, err)
 	}

@@ -24,19 +24,62 @@ type mountRequest struct {
 	daemon     bool // this process is the daemon
 	fake       bool // check everything, mount nothing
 	verbose    bool
+	config     string // --config
+
+	fstab, fstabFrom string // the options of a line of fstab, when mount(8) has not merged them
 }
 
-// config is the whole Config of the request, checked as far as can be without network.
-func (r *mountRequest) config(env environ) (*Config, []string, error) {
-	if r.mountPoint == "" {
-		return nil, nil, usagef("no mount point; the form is: trainfs mount [-o OPTIONS] SOURCE MOUNTPOINT")
+// lists are all -o strings, the weakest first.
+func (r *mountRequest) lists() []optionList {
+	var lists []optionList
+	if r.fstab != "" {
+		lists = append(lists, optionList{r.fstab, r.fstabFrom})
 	}
+	if r.config != "" {
+		lists = append(lists, optionList{joinOption("config", r.config), "flag --config"})
+	}
+	for _, o := range r.options {
+		lists = append(lists, optionList{o, "flag -o"})
+	}
+	return lists
+}
+
+// read puts together what file, environment and options say.
+func (r *mountRequest) read(env environ) (*Config, []string, error) {
 	c := newConfig()
-	skipped, err := c.apply(r.options, r.sloppy)
+	file, _, err := r.findConfigFile(env)
+	if err == nil && file != "" {
+		err = c.applyFile(file)
+	}
+	if err == nil {
+		err = c.applyEnvironment(env)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	c.Source, c.MountPoint = r.source, r.mountPoint
+	skipped, err := c.apply(r.lists(), r.sloppy)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.ConfigFile = file // the option may have a relative path
+	if r.source != "" {
+		c.Source, c.sourceFrom = r.source, "argument"
+	}
+	if r.mountPoint != "" {
+		c.MountPoint = r.mountPoint
+	}
+	return c, skipped, nil
+}
+
+// resolved is the whole Config of the request, checked as far as can be without network.
+func (r *mountRequest) resolved(env environ) (*Config, []string, error) {
+	c, skipped, err := r.read(env)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.MountPoint == "" {
+		return nil, nil, usagef("no mount point; the form is: trainfs mount [-o OPTIONS] SOURCE MOUNTPOINT")
+	}
 	return c, skipped, c.resolve(env)
 }
 
@@ -46,7 +89,7 @@ func (r *mountRequest) mount(ctx context.Context, stderr io.Writer) error {
 	if r.daemon {
 		return r.runDaemon(ctx)
 	}
-	c, skipped, err := r.config(processEnviron())
+	c, skipped, err := r.resolved(processEnviron())
 	if err != nil {
 		return err
 	}
@@ -83,6 +126,9 @@ func (r *mountRequest) daemonArgs(c *Config) []string {
 	if c.LogFile != "" {
 		args = append(args, "-o", joinOption("log_file", c.LogFile))
 	}
+	if c.ConfigFile != "" {
+		args = append(args, "-o", joinOption("config", c.ConfigFile))
+	}
 	return append(args, "--", c.Source, c.MountPoint)
 }
 
@@ -103,7 +149,7 @@ func runForeground(ctx context.Context, c *Config, stderr io.Writer) error {
 // runDaemon is the daemon: it reports to the process that started it, and then serves.
 func (r *mountRequest) runDaemon(ctx context.Context) error {
 	rep := newReporter()
-	c, _, err := r.config(processEnviron())
+	c, _, err := r.resolved(processEnviron())
 	if err != nil {
 		return told(errors.Join(err, rep.send(err, nil)))
 	}

@@ -59,7 +59,7 @@ func startMount(t *testing.T, store, options string) *realMount {
 		t.Fatal(err)
 	}
 	r := &mountRequest{source: store, mountPoint: m.dir, options: []string{"settle=100ms,cache_dir=" + m.cache, options}}
-	c, _, err := r.config(testEnviron(nil, 0, "/root"))
+	c, _, err := r.resolved(testEnviron(nil, 0, "/root"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,12 +54,15 @@ func joinOption(key, value string) string {
 	return key + "=" + strings.NewReplacer(`\`, `\\`, `,`, `\,`, `"`, `\"`).Replace(value)
 }
 
+// optionList is one -o string, and where it was written.
+type optionList struct{ words, from string }
+
 // apply sets what the -o strings say; a later word wins over an earlier one. With sloppy,
 // as mount -s asks for, words that nobody knows are skipped and returned.
-func (c *Config) apply(lists []string, sloppy bool) (skipped []string, err error) {
+func (c *Config) apply(lists []optionList, sloppy bool) (skipped []string, err error) {
 	for _, list := range lists {
-		for _, w := range splitOptions(list) {
-			known, err := c.applyWord(w)
+		for _, w := range splitOptions(list.words) {
+			known, err := c.applyWord(w, list.from)
 			switch {
 			case err != nil:
 				return nil, err
@@ -75,18 +78,22 @@ func (c *Config) apply(lists []string, sloppy bool) (skipped []string, err error
 }
 
 // applyWord sets one option, and tells whether it is known.
-func (c *Config) applyWord(w word) (known bool, err error) {
+func (c *Config) applyWord(w word, from string) (known bool, err error) {
 	name := w.name()
 	if why, ok := refusedWords[name]; ok {
 		return true, usagef("option %s: %s", name, why)
 	}
 	if o, negated := findOption(name); o != nil {
 		c.given[o.name] = true
+		c.begin(o, levelOption, from)
 		return true, c.setOption(o, negated, w)
 	}
 	switch {
 	case name == "rw":
 		c.given["rw"] = true
+		if !c.given["ro"] { // else the two contradict each other, and resolve says so
+			c.ReadOnly = false
+		}
 		return true, nil
 	case slices.Contains(fstabWords, name), strings.HasPrefix(name, "x_"), strings.HasPrefix(name, "X_"):
 		return true, nil
@@ -99,19 +106,24 @@ func (c *Config) applyWord(w word) (known bool, err error) {
 
 // setOption sets o from any of foo, foo=value, nofoo.
 func (c *Config) setOption(o *option, negated bool, w word) error {
+	text := o.bare
 	switch {
 	case negated && w.hasValue:
 		return usagef("option %s takes no value; write %s=…", w.name(), o.name)
 	case w.hasValue:
-		return o.set(c, w.value)
+		text = w.value
 	case o.kind == kindBool && negated:
-		return o.set(c, "off")
+		text = "off"
 	case o.kind == kindBool:
-		return o.set(c, "on")
+		text = "on"
 	case negated:
-		return o.set(c, o.no)
+		text = o.no
 	}
-	return o.set(c, o.bare)
+	if err := o.set(c, text); err != nil {
+		return err
+	}
+	c.wrote(o, text)
+	return nil
 }
 
 // findOption looks a name up; nofoo and no_foo find an option foo that can be off.

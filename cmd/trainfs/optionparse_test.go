@@ -54,7 +54,7 @@ func TestOptionsAreUnderstood(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.options, func(t *testing.T) {
 			c := newConfig()
-			if _, err := c.apply([]string{tt.options}, false); err != nil {
+			if _, err := c.apply([]optionList{{tt.options, "test"}}, false); err != nil {
 				t.Fatal(err)
 			}
 			if !tt.check(c) {
@@ -101,7 +101,7 @@ func TestWrongOptionsSayWhatToDo(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.option, func(t *testing.T) {
-			_, err := newConfig().apply([]string{tt.option}, false)
+			_, err := newConfig().apply([]optionList{{tt.option, "test"}}, false)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q in it", err, tt.want)
 			}
@@ -117,11 +117,11 @@ func TestWrongOptionsSayWhatToDo(t *testing.T) {
 
 func TestSloppySkipsUnknownOptionsButNoCredentials(t *testing.T) {
 	c := newConfig()
-	skipped, err := c.apply([]string{"bogus=1,settle=5s"}, true)
+	skipped, err := c.apply([]optionList{{"bogus=1,settle=5s", "test"}}, true)
 	if err != nil || !reflect.DeepEqual(skipped, []string{"bogus"}) || c.Settle != 5*time.Second {
 		t.Errorf("skipped %q, err %v, settle %v", skipped, err, c.Settle)
 	}
-	if _, err := newConfig().apply([]string{"secret_key=x"}, true); err == nil {
+	if _, err := newConfig().apply([]optionList{{"secret_key=x", "test"}}, true); err == nil {
 		t.Error("a credential was skipped in silence")
 	}
 }
@@ -162,7 +162,7 @@ func FuzzOptions(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, options string, sloppy bool) {
 		c := newConfig()
-		if _, err := c.apply([]string{options}, sloppy); err != nil {
+		if _, err := c.apply([]optionList{{options, "test"}}, sloppy); err != nil {
 			if strings.ContainsAny(err.Error(), "\x00\x1b") {
 				t.Errorf("control characters in %q", err)
 			}
