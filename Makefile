@@ -12,7 +12,7 @@ KILLS ?= 100
 CRASHTIME ?= 10m
 BENCHFLAGS ?= --readme README.md
 
-.PHONY: build install demo test acceptance crash fuzz bench stores clean
+.PHONY: build install demo test acceptance crash fuzz bench stores page-test clean
 
 build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
 	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -43,7 +43,11 @@ bench: # figures, side by side with the local disk and with other tools; into RE
 stores: # the table store x case of the conformance suite; fails on a hole that docs/stores.md does not explain
 	go test -json -count=1 -timeout 10m -run '^TestStore$$' ./backend/file ./backend/gcs ./backend/mem ./backend/s3 | go run ./scripts/stores-table
 
+page-test: # the status page in a real browser; leaves page.png in dist/
+	mkdir -p dist
+	TRAINFS_CHROMIUM=$${TRAINFS_CHROMIUM:-$$(command -v chromium || command -v google-chrome)} \
+	TRAINFS_SCREENSHOT=$(CURDIR)/dist/page.png go test -count=1 -v -timeout 5m -run TestPageInABrowser ./cmd/trainfs/monitor
+
 clean:
 	rm -rf bin dist
 
-include packaging/targets.mk # packages, and checks of what operators get

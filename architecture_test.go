@@ -34,7 +34,8 @@ var ours = map[string][]string{
 	"cache":               {"layout", "backend", "backend/crc32c", "cache/killpoint"},
 	"uploader":            {"layout", "backend", "backend/crc32c", "cache", "cache/killpoint"},
 	"fusefs":              {"backend", "cache"},
-	"cmd/trainfs":         {"layout", "backend", "backend/crc32c", "backend/s3", "backend/gcs", "backend/hdfs", "backend/file", "cache", "uploader", "fusefs"},
+	"cmd/trainfs/monitor": {"backend", "cache"},
+	"cmd/trainfs":         {"layout", "backend", "backend/crc32c", "backend/s3", "backend/gcs", "backend/hdfs", "backend/file", "cache", "uploader", "fusefs", "cmd/trainfs/monitor"},
 	"integration":         {},
 	"scripts/*":           {},
 }
@@ -45,6 +46,8 @@ var only = []struct{ prefix, importer string }{
 	{"github.com/dgraph-io/badger/", "cache"},
 	{"github.com/urfave/cli/", "cmd/trainfs"},
 	{"github.com/vbauerster/mpb/", "cmd/trainfs"},
+	{"github.com/prometheus/", "cmd/trainfs/monitor"},
+	{"go.yaml.in/yaml/", "cmd/trainfs"},
 	{"github.com/aws/", "backend/s3"},
 	{"cloud.google.com/go/", "backend/gcs"},
 	{"google.golang.org/api/", "backend/gcs"},

@@ -33,11 +33,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or option, 3 a --timeout pass
 			mountCommand(), umountCommand(),
 			statusCommand(), waitCommand(), commitCommand(),
 			cacheCommand(), prefetchCommand(), evictCommand(), verifyCommand(),
-<<<<<<< HEAD
-			doctorCommand(), optionsCommand(), versionCommand(),
-=======
-			configCommand(), optionsCommand(), versionCommand(),
->>>>>>> 36a4cd7 (A configuration file and environment variables mirror the options, and config show says where each value came from)
+			doctorCommand(), configCommand(), optionsCommand(), versionCommand(),
 		},
 	}
 	app.CustomAppHelpTemplate = strings.Replace(cli.AppHelpTemplate,

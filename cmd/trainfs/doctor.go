@@ -93,7 +93,7 @@ user of the mount that you mean. Exits 1 if something is wrong that a mount need
 			}
 			// Nothing is mounted; the place only has to overlap with nothing.
 			r := &mountRequest{source: c.Args().First(), mountPoint: "/nonexistent/trainfs-doctor", options: c.StringSlice("o")}
-			cfg, _, err := r.config(processEnviron())
+			cfg, _, err := r.resolved(processEnviron())
 			if err != nil {
 				return err
 			}

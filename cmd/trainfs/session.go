@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/trainfs/trainfs/cache"
-	"github.com/trainfs/trainfs/monitor"
+	"github.com/trainfs/trainfs/cmd/trainfs/monitor"
 	"github.com/trainfs/trainfs/uploader"
 )
 

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/trainfs/trainfs/cache"
-	"github.com/trainfs/trainfs/monitor"
+	"github.com/trainfs/trainfs/cmd/trainfs/monitor"
 	"github.com/trainfs/trainfs/uploader"
 )
 

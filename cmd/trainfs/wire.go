@@ -14,9 +14,9 @@ import (
 	"github.com/trainfs/trainfs/backend/gcs"
 	"github.com/trainfs/trainfs/backend/s3"
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/cmd/trainfs/monitor"
 	"github.com/trainfs/trainfs/fusefs"
 	"github.com/trainfs/trainfs/layout"
-	"github.com/trainfs/trainfs/monitor"
 	"github.com/trainfs/trainfs/uploader"
 )
 
