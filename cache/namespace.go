@@ -191,7 +191,7 @@ func (c *Cache) bury(path string, t tombstone) error {
 	delete(c.mu.moved, path)
 	c.mu.tombs[path] = t
 	if c.cfg.Layout.Classify(path, false).Unit != path {
-		c.touch(path, false) // a member goes with its unit's next commit, not by itself
+		c.shrink(path) // a member goes with its unit's next commit, not by itself
 	}
 	c.mu.Unlock()
 	return nil
@@ -208,7 +208,7 @@ func (c *Cache) removed(path string, ino uint64) {
 	if class.Unit == path {
 		c.forget(path)
 	} else {
-		c.touch(path, false) // a member less: the unit is another one
+		c.shrink(path) // a member less: the unit is another one
 		delete(c.mu.closed, path)
 	}
 	c.notify()

@@ -49,7 +49,7 @@ func (c *Cache) Deletions() []Tombstone {
 				continue
 			}
 		}
-		if (t.Unit || class.Kind == layout.Checkpoint && unit == path) && c.trackersBefore(path, t.Seq) {
+		if (t.Unit || class.Kind == layout.Checkpoint && unit == path) && c.trackersBefore(path, t.Seq, "") {
 			continue // a tracker that the store has may still name it (P4)
 		}
 		out = append(out, Tombstone{key, t.Unit, t.Seq})
@@ -59,14 +59,15 @@ func (c *Cache) Deletions() []Tombstone {
 }
 
 // trackersBefore tells whether a tracker version that was closed before seq, in the
-// trial of unit or above it, is still to be published. Callers hold mu.
-func (c *Cache) trackersBefore(unit string, seq uint64) bool {
+// trial of unit or above it, is still to be published. Those that name but count for
+// nothing, unless it is "". Callers hold mu.
+func (c *Cache) trackersBefore(unit string, seq uint64, but string) bool {
 	for p, u := range c.mu.units {
 		if u.Class.Kind != layout.Tracker || !under(unit, parent(p)) || u.state == StateTorn {
 			continue
 		}
 		for _, v := range u.versions {
-			if v.Seq < seq {
+			if v.Seq < seq && (but == "" || !contains(c.cfg.Layout.Named(p, v.Content), but)) {
 				return true
 			}
 		}

@@ -2,8 +2,10 @@ package cache
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/trainfs/trainfs/backend"
@@ -34,10 +36,11 @@ type Unit struct {
 	publishing bool
 	gone       bool // deleted, or renamed away
 	sealed     bool
-	members    bool // a file was made in the directory; an empty checkpoint is none yet
-	marked     bool // our open marker is in the store
-	marking    bool // or on its way
-	unmarked   bool // it has been deleted, and nothing was written since
+	shrinking  uint64 // when it, committed, began to lose members, of which it has only lost some since; else 0
+	members    bool   // a file was made in the directory; an empty checkpoint is none yet
+	marked     bool   // our open marker is in the store
+	marking    bool   // or on its way
+	unmarked   bool   // it has been deleted, and nothing was written since
 	versions   []*trackerRecord
 	state      State
 	reason     string
@@ -54,6 +57,10 @@ type Unit struct {
 const (
 	artifactSettle = time.Second            // quiet time before an artifact goes up
 	hurriedSettle  = 500 * time.Millisecond // quiet time once a later checkpoint has begun
+
+	// A committed checkpoint that loses members is most likely about to lose all of them:
+	// rm -r gets so many times settle between two of its steps.
+	shrinkSettles = 3
 )
 
 // unitFor finds or makes the unit of path. Callers hold mu. It is nil for what never
@@ -114,11 +121,24 @@ func (c *Cache) touch(path string, dir bool) *Unit {
 	return u
 }
 
+// shrink is touch for the loss of a member. Callers hold mu.
+func (c *Cache) shrink(path string) {
+	was := c.mu.units[c.unitPath(path)]
+	since := c.mu.seq
+	if was != nil {
+		since = was.shrinking
+	}
+	if u := c.touch(path, false); u != nil {
+		u.shrinking = since
+	}
+}
+
 func (u *Unit) touchNow() {
 	u.gen++
 	u.touched = time.Now()
 	u.bytes, u.done = 0, 0
 	u.said, u.hurried, u.sealed, u.unmarked = false, false, false, false
+	u.shrinking = 0
 	u.nextTry = time.Time{}
 	if !u.publishing {
 		u.seq = 0
@@ -156,6 +176,8 @@ func (c *Cache) closedAt(u *Unit) time.Time {
 		quiet = 0
 	case u.Class.Kind != layout.Checkpoint:
 		quiet = min(quiet, artifactSettle)
+	case u.shrinking != 0:
+		quiet *= shrinkSettles
 	case u.hurried:
 		quiet = min(quiet, hurriedSettle)
 	}
@@ -207,8 +229,8 @@ func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
 			}
 			continue
 		}
-		if c.heldOpen(u) {
-			u.reason = "held open by a name beside it that says unfinished"
+		if reason := c.held(u); reason != "" {
+			u.reason = reason
 			if next.IsZero() || next.After(now.Add(time.Second)) {
 				next = now.Add(time.Second)
 			}
@@ -248,6 +270,17 @@ func (c *Cache) closedBefore(a, b *Unit) bool {
 func (c *Cache) nextSeq() uint64 {
 	c.mu.seq++
 	return c.mu.seq
+}
+
+// held says why a checkpoint that is closed is not to be committed yet, "" if it is.
+func (c *Cache) held(u *Unit) string {
+	switch {
+	case c.heldOpen(u):
+		return "held open by a name beside it that says unfinished"
+	case u.shrinking != 0 && !u.said && c.trackersBefore(u.Path, u.shrinking+1, base(u.Path)):
+		return "loses members, and waits for a tracker that was closed before"
+	}
+	return ""
 }
 
 func (c *Cache) heldOpen(u *Unit) bool {
@@ -376,6 +409,18 @@ func (c *Cache) HereOrCommitted(unit string) bool {
 	var r ownRecord
 	found, err := c.journal.get(tableOwn, unit, &r)
 	return err != nil || found || c.tree.exists(unit)
+}
+
+// HasNamed tells that of a checkpoint which a tracker in dir names. It lies beside the
+// tracker, or in a directory beside it, as the trials do below Tune's experiment state.
+func (c *Cache) HasNamed(dir, name string) bool {
+	if c.HereOrCommitted(join(dir, name)) {
+		return true
+	}
+	beside, _ := c.tree.names(dir)
+	return slices.ContainsFunc(beside, func(e DirEntry) bool {
+		return e.Type == syscall.S_IFDIR && c.HereOrCommitted(join(join(dir, e.Name), name))
+	})
 }
 
 // Torn are the torn checkpoints that a tracker names.

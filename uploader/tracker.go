@@ -2,6 +2,8 @@ package uploader
 
 import (
 	"context"
+	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -110,11 +112,14 @@ func (u *Uploader) missing(ctx context.Context, unit *cache.Unit, v cache.Tracke
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range v.Named {
-		if path := join(dir, name); open[path] {
-			out = append(out, path)
+	for unit := range open {
+		// Beside the tracker, or deeper: Tune's experiment state lies above the trials.
+		beside := join(dir, path.Base(unit))
+		if slices.Contains(v.Named, path.Base(unit)) && (unit == beside || !u.c.HereOrCommitted(beside)) {
+			out = append(out, unit)
 		}
 	}
+	slices.Sort(out)
 	return out, nil
 }
 
@@ -122,10 +127,10 @@ func (u *Uploader) missing(ctx context.Context, unit *cache.Unit, v cache.Tracke
 // ever arrived: the store must not say that the run was there.
 func (u *Uploader) namesLost(ctx context.Context, unit *cache.Unit, v cache.TrackerVersion) (bool, error) {
 	for _, name := range v.Named {
-		path := join(parent(unit.Path), name)
-		if u.c.HereOrCommitted(path) {
+		if u.c.HasNamed(parent(unit.Path), name) {
 			continue
 		}
+		path := join(parent(unit.Path), name)
 		page, err := u.store.List(ctx, backend.ListOptions{Prefix: path, Limit: 1})
 		if err != nil {
 			return false, err

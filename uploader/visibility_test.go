@@ -313,3 +313,90 @@ func TestHostileKeysAreHiddenAndCounted(t *testing.T) {
 		t.Error("nothing counted as hidden")
 	}
 }
+
+// P4: Tune's experiment state lies above the trial directories. It waits for what other
+// nodes still write in there, as a tracker beside its checkpoints does.
+func TestExperimentStateWaitsForOtherNodesInItsTrials(t *testing.T) {
+	s := newFaulty()
+	a, b := startNode(t, s), startNode(t, s)
+	const dir, state = "exp/trial/checkpoint_000001", "exp/experiment_state-1.json"
+	for _, n := range []*node{a, b} {
+		n.mkdir("exp")
+		n.mkdir("exp/trial")
+		n.mkdir(dir)
+	}
+	h := b.open(dir + "/rank1")
+	eventually(t, "the other node says so", func() bool { return strings.Contains(strings.Join(allKeys(t, s), " "), ".open") })
+	a.write(dir+"/rank0", "r")
+	a.write(state, `{"path": "exp/trial/checkpoint_000001"}`)
+	eventually(t, "it waits", func() bool {
+		u, _ := a.unit(state)
+		return strings.Contains(u.Reason, dir)
+	})
+	a.wait(dir)
+	if got := objects(t, s); strings.Contains(got, state) {
+		t.Errorf("published: %s", got)
+	}
+	b.closeHandle(h)
+	b.wait()
+	a.wait()
+	if got := objects(t, s); !strings.Contains(got, state) || !strings.Contains(got, dir+"/rank1") {
+		t.Errorf("at the end: %s", got)
+	}
+}
+
+// P4: a deletion that takes its time does not show in the store, file by file, before the
+// tracker that was closed before it began.
+func TestMembersGoAfterTheTrackerThatWasClosedBefore(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	for i := range 2 {
+		dir := fmt.Sprintf("run/checkpoint_%06d", i)
+		n.mkdir(dir)
+		n.write(dir+"/model", "m")
+		n.write(dir+"/optimizer", "o")
+		n.write("run/latest", fmt.Sprintf("checkpoint_%06d", i))
+		n.wait()
+	}
+	n.mkdir("run/checkpoint_000002")
+	h := n.open("run/checkpoint_000002/model")
+	n.write("run/latest", "checkpoint_000002")
+	if err := n.Unlink(ctx, "run/checkpoint_000000/model"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has been quiet for long enough", func() bool {
+		u, _ := n.unit("run/checkpoint_000000")
+		return strings.Contains(u.Reason, "tracker")
+	})
+	if got := objects(t, s); !strings.Contains(got, "checkpoint_000000/model") {
+		t.Errorf("deleted before the tracker: %s", got)
+	}
+	n.closeHandle(h)
+	n.wait()
+	if got := objects(t, s); strings.Contains(got, "checkpoint_000000/model") || !strings.Contains(got, "checkpoint_000000/optimizer") {
+		t.Errorf("at the end: %s", got)
+	}
+}
+
+// A checkpoint that a tracker names may lose a member all the same: neither waits for the
+// other for ever.
+func TestMemberOfANamedCheckpointGoesThoughTheTrackerIsNotPublished(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.mkdir("run/checkpoint_000000")
+	n.write("run/checkpoint_000000/model", "m")
+	n.write("run/checkpoint_000000/optimizer", "o")
+	n.wait()
+	s.Offline(true)
+	n.write("run/latest", "checkpoint_000000")
+	if err := n.Unlink(ctx, "run/checkpoint_000000/model"); err != nil {
+		t.Fatal(err)
+	}
+	s.Online()
+	n.wait()
+	if got := objects(t, s); got != "run/checkpoint_000000/optimizer run/latest" {
+		t.Errorf("at the end: %s", got)
+	}
+}
