@@ -1,0 +1,148 @@
+"""The raw bucket, read without trainfs: what it says at every moment, and at the end."""
+
+import hashlib
+import json
+import re
+import threading
+import urllib.parse
+import xml.etree.ElementTree
+
+from benchlib import BenchError, process
+from raylib import Failed
+
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+RANKS = 2
+
+
+class Run:
+    """One run's directory below the storage path."""
+
+    def __init__(self, gateway, bucket, prefix):
+        self.gateway, self.name, self.prefix = gateway, bucket, prefix
+        self.storage = prefix.partition("/")[0]
+
+    def list(self, path=""):
+        """{key below the run: size}."""
+        start = f"{self.prefix}/{path}"
+        found = self.gateway.list(self.name, start)
+        return {key[len(self.prefix) + 1:]: size for key, size in found.items() if not key.endswith("/")}
+
+    def get(self, path):
+        """Content, None if there is none."""
+        try:
+            return self.gateway.get(f"/{self.name}/{urllib.parse.quote(self.prefix)}/{urllib.parse.quote(path)}", {})
+        except BenchError as err:
+            if ": 404" in str(err):
+                return None
+            raise
+
+    def snapshot(self):
+        """Content and the checkpoints that it names, the latest last."""
+        content = self.get(SNAPSHOT)
+        if not content:
+            return content, []
+        told = json.loads(content)
+        named = [r["checkpoint_dir_name"] for r in told["checkpoint_results"]]
+        if told["latest_checkpoint_result"]:
+            named.append(told["latest_checkpoint_result"]["checkpoint_dir_name"])
+        return content, list(dict.fromkeys(named))
+
+    def missing(self, checkpoint, content=False):
+        """What is not as every rank has saved it, as a list of sentences."""
+        there, wrong = self.list(checkpoint + "/"), []
+        for rank in range(RANKS):
+            listed = self.get(f"{checkpoint}/rank{rank}/files.json")
+            if listed is None:
+                wrong.append(f"{checkpoint}/rank{rank}/files.json is not there")
+                continue
+            for name, (size, sha) in json.loads(listed)["files"].items():
+                key = f"{checkpoint}/rank{rank}/{name}"
+                if there.get(key) != size:
+                    wrong.append(f"{key} has {there.get(key)} of {size} bytes")
+                elif content and hashlib.sha256(self.get(key) or b"").hexdigest() != sha:
+                    wrong.append(f"{key} has other content")
+        return wrong
+
+    def epoch(self, checkpoint):
+        return json.loads(self.get(f"{checkpoint}/rank0/files.json"))["epoch"]
+
+    def checkpoints(self, below=""):
+        return sorted({key[len(below):].split("/")[0] for key in self.list(below + "checkpoint_") if "/" in key[len(below):]})
+
+    def unfinished_uploads(self):
+        tree = xml.etree.ElementTree.fromstring(self.gateway.get("/" + self.name, {"uploads": ""}))
+        return [e.text for e in tree.iter() if e.tag.rpartition("}")[2] == "Key" and e.text.startswith(self.prefix + "/")]
+
+    def markers(self):
+        """trainfs's own objects for this run, below the run's name."""
+        start = f"{self.storage}/.trainfs/v1/units/{self.prefix.partition('/')[2]}/"
+        return sorted(key[len(start):] for key in self.gateway.list(self.name, start))
+
+    def check_end(self, below="", interrupted=False):
+        """After the last commit: the two checkpoints that the run keeps, whole, and no trace of the rest.
+
+        Of a report that a fault has interrupted Ray knows nothing afterwards, so its files stay."""
+        found = self.checkpoints(below)
+        kept = found if below else sorted(self.snapshot()[1])
+        if len(kept) != 2 or (found != kept and not interrupted):
+            raise Failed(f"the run keeps {kept}, the bucket has {found}")
+        for checkpoint in kept:
+            if wrong := self.missing(below + checkpoint, content=True):
+                raise Failed(f"at the end: {wrong}")
+        known = self.checkpoints(below) if interrupted else kept
+        stray = [m for m in self.markers() if m[len(below):].split("/")[0] not in known
+                 or m.endswith(".open") and m[len(below):].split("/")[0] in kept]
+        if stray and not (interrupted and all(m.endswith(".open") for m in stray)):
+            raise Failed(f"orphaned objects of trainfs: {stray}")
+        process.until(lambda: not self.unfinished_uploads(), 90, f"no unfinished uploads are left: {self.unfinished_uploads()}")
+        return [name for name in found if name not in kept]
+
+
+class Watch:
+    """Looks at the bucket until the end of the with block: a snapshot never names what is not whole."""
+
+    def __init__(self, gateway, bucket, prefix):
+        self.run = Run(gateway, bucket, prefix)
+        self.violations, self.errors, self.looks, self.seen = [], [], 0, []
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.loop, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self.stop.set()
+        self.thread.join(30)
+        if kind is None:
+            self.check()
+
+    def loop(self):
+        while not self.stop.wait(0.03):
+            try:
+                self.look()
+            except (BenchError, OSError, ValueError) as err:
+                self.errors.append(repr(err))
+
+    def look(self):
+        content, named = self.run.snapshot()
+        if content == b"":
+            self.violations.append("the snapshot is empty")
+        if not content:
+            return
+        wrong = [w for name in named for w in self.run.missing(name)]
+        if wrong and self.run.get(SNAPSHOT) == content:  # else what it named may have been deleted since
+            self.violations.append(f"the snapshot names {named}: {wrong}")
+        self.looks += 1
+        if not self.seen or self.seen[-1] != named:
+            self.seen.append(named)
+
+    def check(self):
+        if self.violations:
+            raise Failed(f"{len(self.violations)} looks found the bucket inconsistent, the first: {self.violations[0]}")
+        if self.looks < 5 or len(self.errors) > self.looks:
+            raise Failed(f"the watcher has hardly seen anything: {self.looks} looks, errors {self.errors[-3:]}")
+
+
+def numbered(name):
+    return int(re.search(r"(\d+)$", name).group(1))
