@@ -12,7 +12,7 @@ KILLS ?= 100
 CRASHTIME ?= 10m
 BENCHFLAGS ?= --readme README.md
 
-.PHONY: build install demo test acceptance crash fuzz bench stores page-test clean
+.PHONY: build install demo test acceptance crash ray fuzz bench stores page-test clean
 
 build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
 	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -33,6 +33,9 @@ acceptance: # a checkpoint of 8 files of 64 MiB, watched from outside while it i
 
 crash: # KILLS random kills of the daemon under a workload, half on each store, in at most CRASHTIME each; figures last
 	go test -count=1 -timeout 1h -run TestNothingIsLost -v ./integration -kills $(KILLS) -crash.time $(CRASHTIME) -crash.fast
+
+ray: # Ray Train itself on two nodes of this machine; RAYFLAGS names scenarios (scripts/ray --help)
+	./scripts/ray $(RAYFLAGS)
 
 fuzz: # every fuzz test, FUZZTIME each
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz

@@ -91,6 +91,19 @@ func Belongs(dir, source string) bool {
 	return err == nil && n.Source == source
 }
 
+// SourceOf is the storage path, in its canonical form, that a cache directory belongs to.
+func SourceOf(dir string) (string, error) {
+	path := filepath.Join(dir, "node.json")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%s is no cache directory of trainfs: %w", dir, err)
+	}
+	n, err := readNode(dir)
+	if err != nil {
+		return "", err
+	}
+	return n.Source, nil
+}
+
 func loadNode(dir, source string) (*nodeFile, error) {
 	path := filepath.Join(dir, "node.json")
 	b, err := os.ReadFile(path)
@@ -100,15 +113,32 @@ func loadNode(dir, source string) (*nodeFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	n, err := decodeNode(dir, b)
+	if err != nil {
+		return nil, err
+	}
+	if n.Source != source {
+		return nil, fmt.Errorf("%w: %s is for %s, not %s; choose another cache_dir", ErrForeign, dir, n.Source, source)
+	}
+	return n, nil
+}
+
+func readNode(dir string) (*nodeFile, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "node.json"))
+	if err != nil {
+		return nil, err
+	}
+	return decodeNode(dir, b)
+}
+
+func decodeNode(dir string, b []byte) (*nodeFile, error) {
+	path := filepath.Join(dir, "node.json")
 	var n nodeFile
 	if err := json.Unmarshal(b, &n); err != nil || n.Node == "" || strings.ContainsAny(n.Node, "/\x00") {
 		return nil, fmt.Errorf("%s is damaged (%v): move it away to start with a new node id; no data is lost by that", path, err)
 	}
 	if n.Format > formatVersion {
 		return nil, fmt.Errorf("%w: %s has format %d, this trainfs knows %d", ErrFormat, dir, n.Format, formatVersion)
-	}
-	if n.Source != source {
-		return nil, fmt.Errorf("%w: %s is for %s, not %s; choose another cache_dir", ErrForeign, dir, n.Source, source)
 	}
 	return &n, nil
 }
@@ -124,7 +154,7 @@ func checkForeign(dir string) error {
 	}
 	for _, e := range names {
 		switch e.Name() {
-		case "lock", "trainfs.log", "control.sock": // ours, from before node.json
+		case "lock", "trainfs.log", "control.sock", "mount.json", "journal.reserve": // ours, from before node.json
 		case "tree", "journal", "lost+found", "fetch", "opens":
 			// node.json alone was lost: everything else tells what it needs to.
 		default:

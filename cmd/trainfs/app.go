@@ -31,8 +31,8 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or option, 3 a --timeout pass
 		Action:                    unknownCommand,
 		Commands: []*cli.Command{
 			mountCommand(), umountCommand(),
-			statusCommand(), waitCommand(), commitCommand(),
-			cacheCommand(), prefetchCommand(), evictCommand(), verifyCommand(),
+			statusCommand(), waitCommand(), commitCommand(), flushCommand(),
+			cacheCommand(), prefetchCommand(), evictCommand(), verifyCommand(), fsckCommand(), gcCommand(),
 			doctorCommand(), configCommand(), optionsCommand(), versionCommand(),
 		},
 	}

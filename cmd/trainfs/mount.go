@@ -194,6 +194,9 @@ func serveMount(ctx context.Context, c *Config, log *slog.Logger, sink *logSink,
 	if err != nil {
 		return err
 	}
+	if err := saveMountFile(c); err != nil { // only trainfs flush misses it
+		log.Warn("cannot note how the cache directory is mounted", "err", err)
+	}
 	if c.LogFile == "" && logFile != "" {
 		if err := sink.openFile(logFile); err != nil {
 			return errors.Join(err, p.close())

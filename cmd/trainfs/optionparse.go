@@ -57,6 +57,14 @@ func joinOption(key, value string) string {
 // optionList is one -o string, and where it was written.
 type optionList struct{ words, from string }
 
+func optionLists(words []string, from string) []optionList {
+	lists := make([]optionList, len(words))
+	for i, w := range words {
+		lists[i] = optionList{w, from}
+	}
+	return lists
+}
+
 // apply sets what the -o strings say; a later word wins over an earlier one. With sloppy,
 // as mount -s asks for, words that nobody knows are skipped and returned.
 func (c *Config) apply(lists []optionList, sloppy bool) (skipped []string, err error) {

@@ -1,0 +1,118 @@
+package uploader
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// GarbageOptions of CollectGarbage.
+type GarbageOptions struct {
+	OlderThan time.Duration // what is younger may be somebody's work
+	DeadNodes []string      // ids of nodes that will never come back: their open markers go
+	DryRun    bool
+	Now       time.Time
+}
+
+// Garbage is one thing that nobody needs any more.
+type Garbage struct {
+	Kind  string    `json:"kind"` // upload, marker, manifest
+	Key   string    `json:"key"`
+	Node  string    `json:"node,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+	Why   string    `json:"why"`
+	Err   string    `json:"error,omitempty"` // it is still there
+
+	remove func(ctx context.Context) error
+}
+
+// CollectGarbage removes, or with DryRun only names, what dead nodes have left in the store:
+//
+//   - unfinished uploads. A node that lives and finds its own gone begins it anew, so the
+//     worst that a too short OlderThan does is to send bytes twice;
+//   - open markers of the nodes named in DeadNodes, and of no others: whether a node is dead
+//     the store cannot tell;
+//   - manifests of which no file is left, where nobody is at work.
+//
+// It calls report with each. Objects under their own names it never touches.
+func CollectGarbage(ctx context.Context, store backend.Store, o GarbageOptions, report func(Garbage)) (failed int, err error) {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	found, err := findUploads(ctx, store, &o)
+	if err != nil {
+		return 0, err
+	}
+	units, err := Audit(ctx, store, "")
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range units {
+		found = append(found, garbageOf(store, a, &o)...)
+	}
+	for _, g := range found {
+		if !o.DryRun {
+			if err := g.remove(ctx); err != nil {
+				failed++
+				g.Err = err.Error()
+			}
+		}
+		report(g)
+		if ctx.Err() != nil {
+			return failed, ctx.Err()
+		}
+	}
+	return failed, nil
+}
+
+func findUploads(ctx context.Context, store backend.Store, o *GarbageOptions) (found []Garbage, err error) {
+	stages, err := store.ListStages(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range stages {
+		if s.Started.IsZero() || o.Now.Sub(s.Started) < o.OlderThan {
+			continue
+		}
+		found = append(found, Garbage{
+			Kind: "upload", Key: s.Key, Since: s.Started, Why: "begun, and never finished",
+			remove: func(ctx context.Context) error { return store.AbortStage(ctx, s) },
+		})
+	}
+	return found, nil
+}
+
+func garbageOf(store backend.Store, a *AuditedUnit, o *GarbageOptions) (found []Garbage) {
+	dead := map[string]bool{}
+	for _, n := range o.DeadNodes {
+		dead[n] = true
+	}
+	deleting := func(key string) func(context.Context) error {
+		return func(ctx context.Context) error { return store.Delete(ctx, key) }
+	}
+	atWork := 0
+	for _, m := range a.Open {
+		if !dead[m.Node] {
+			atWork++
+			continue
+		}
+		found = append(found, Garbage{
+			Kind: "marker", Key: m.key, Node: m.Node, Since: m.Since, remove: deleting(m.key),
+			Why: fmt.Sprintf("keeps %s from being shown, and its node is said to be dead", a.Unit),
+		})
+	}
+	if atWork > 0 || a.Files == 0 || a.present > 0 || len(a.Problems) > 0 || o.Now.Sub(a.newest) < o.OlderThan {
+		return found
+	}
+	for _, node := range a.Nodes {
+		key := layout.ManifestKey(a.Unit, node)
+		found = append(found, Garbage{
+			Kind: "manifest", Key: key, Node: node, Since: a.newest, remove: deleting(key),
+			Why: "none of the files that it names is there",
+		})
+	}
+	return found
+}
