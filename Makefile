@@ -12,7 +12,7 @@ KILLS ?= 100
 CRASHTIME ?= 10m
 BENCHFLAGS ?= --readme README.md
 
-.PHONY: build install demo test acceptance crash ray fuzz bench stores page-test clean
+.PHONY: build install demo test acceptance names model crash ray fuzz bench stores page-test clean
 
 build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
 	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -28,8 +28,14 @@ demo: # the whole way once, in temporary directories
 test: # what has to pass
 	./scripts/test
 
-acceptance: # a checkpoint of 8 files of 64 MiB, watched from outside while it is saved
-	TRAINFS_TEST_SHARD_MIB=64 go test -race -count=1 -timeout 20m -run 'TestNoObjectOfACheckpoint|TestAnotherMountNeverSees' ./integration
+acceptance: # at full size: saves of 8 files of 64 MiB watched from outside, 20 checkpoints read all the while, a cold file of 512 MiB, requests to the first byte of 1 GiB
+	TRAINFS_TEST_SHARD_MIB=64 TRAINFS_TEST_FULL=1 go test -race -count=1 -timeout 30m -run 'TestNoObjectOfACheckpoint|TestAnotherMountNeverSees|TestLoopOfFind|TestJobLarger|TestManyProcesses|TestMapsOf|TestRequestsThat' ./integration
+
+names: # figures of directories of 100,000 names and of 1,000,000 names known
+	TRAINFS_TEST_MEASURE=1 go test -count=1 -timeout 20m -v -run TestNamesMeasured ./integration
+
+model: # two nodes against a model of the promises, some thousands of steps
+	go test -race -count=1 -timeout 30m -run TestModelOfTwoNodes ./uploader -rapid.checks=100 -rapid.steps=60
 
 crash: # KILLS random kills of the daemon under a workload, half on each store, in at most CRASHTIME each; figures last
 	go test -count=1 -timeout 1h -run TestNothingIsLost -v ./integration -kills $(KILLS) -crash.time $(CRASHTIME) -crash.fast
