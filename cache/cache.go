@@ -113,6 +113,7 @@ type Cache struct {
 	wake      chan struct{} // a unit may have become due
 	squeeze   chan struct{} // somebody waits for room
 	stop      chan struct{}
+	endWatch  context.CancelFunc
 	loops     sync.WaitGroup
 
 	mu struct {
@@ -209,9 +210,12 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	if err := c.recover(ctx); err != nil {
 		return nil, fmt.Errorf("recover %s: %w", cfg.Dir, err)
 	}
-	c.loops.Add(2)
+	watch, end := context.WithCancel(context.Background())
+	c.endWatch = end
+	c.loops.Add(3)
 	go c.heartbeat()
 	go c.evictLoop()
+	go c.watchStore(watch)
 	return c, nil
 }
 
@@ -257,6 +261,7 @@ func (c *Cache) heartbeat() {
 // stopped before, and the mount must be gone.
 func (c *Cache) Close() error {
 	close(c.stop)
+	c.endWatch()
 	c.fetches.close()
 	c.loops.Wait()
 	return c.release()

@@ -24,7 +24,7 @@
 // # Where to read
 //
 //	open, close    handle.go, opens.go, tracker.go
-//	names          namespace.go, move.go (rename), lookup.go, names.go, view.go
+//	names          namespace.go, move.go (rename), lookup.go, names.go, view.go, reach.go (outages)
 //	hydrate        hydrate.go
 //	recover        recover.go, torn.go
 //	units          units.go; the uploader's side is pipeline.go and pending.go

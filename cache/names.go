@@ -28,15 +28,15 @@ import (
 type names struct {
 	c      *Cache
 	flight singleflight.Group
+	down   chan struct{} // the store was lost
 
 	mu      sync.Mutex
 	dirs    map[string]*dirNames
 	views   map[string]*unitView
 	hidden  map[uint64]struct{} // hashes of the keys that cannot be names; logged once
 	gone    gone
-	commits uint64    // counts what this node has published; a look that spans one is not kept
-	lost    error     // why the store cannot be reached
-	lostTil time.Time // not asked again before
+	commits uint64 // counts what this node has published; a look that spans one is not kept
+	lost    error  // why the store cannot be reached: see reach.go
 }
 
 type dirNames struct {
@@ -49,49 +49,12 @@ type dirNames struct {
 const (
 	creatingFor    = time.Minute // a directory counts as one being filled for so long
 	costFactor     = 20          // relisting takes at most 1/20 of the time
-	offlinePause   = 2 * time.Second
 	mostHiddenTold = 1000
 	maxKnownNames  = 1 << 20 // then everything is forgotten; it can be asked for again
 )
 
-// errOffline comes before the store's own words in an error, so that a program gets EIO
-// and not the errno of some socket.
-var errOffline = fmt.Errorf("the store cannot be reached: %w", syscall.EIO)
-
 func newNames(c *Cache) *names {
-	return &names{c: c, dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[uint64]struct{}{}, gone: newGone()}
-}
-
-// ask runs one request that a program waits for. A store that does not answer is
-// left alone for a moment, so that a run of lookups costs one time-out, not many.
-func (n *names) ask(ctx context.Context, f func(context.Context) error) error {
-	n.mu.Lock()
-	lost, until := n.lost, n.lostTil
-	n.mu.Unlock()
-	if lost != nil && time.Now().Before(until) {
-		return fmt.Errorf("%w: %w", errOffline, lost)
-	}
-	tctx, cancel := context.WithTimeout(ctx, n.c.cfg.StoreTimeout)
-	defer cancel()
-	err := f(tctx)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if err == nil || (backend.Permanent(err) && !errors.Is(err, context.Canceled)) {
-		n.lost = nil
-		return err
-	}
-	n.lost, n.lostTil = err, time.Now().Add(offlinePause)
-	return fmt.Errorf("%w: %w", errOffline, err)
-}
-
-// offline tells that the last request did not get through.
-func (n *names) offline() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.lost != nil
+	return &names{c: c, down: make(chan struct{}, 1), dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[uint64]struct{}{}, gone: newGone()}
 }
 
 func (n *names) dir(path string) *dirNames {

@@ -242,9 +242,7 @@ func (c *Cache) StoreAnswered(err error) {
 	c.mu.stats.storeErr = err
 	c.mu.Unlock()
 	if err == nil {
-		c.names.mu.Lock()
-		c.names.lost = nil
-		c.names.mu.Unlock()
+		c.names.back()
 	}
 }
 

@@ -1,0 +1,39 @@
+package uploader
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/cache"
+)
+
+// P7: an outage costs one program one store_timeout, and not every program one again and
+// again. What only the store can say is an error at once, until it is back.
+func TestOutageIsWaitedForOnce(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.StoreTimeout = 200 * time.Millisecond })
+	s.Offline(true)
+	if _, err := n.Lookup(ctx, "first"); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("lookup while the store hangs: %v, want EIO", err)
+	}
+	heads, lists := s.Calls(backend.OpHead), s.Calls(backend.OpList)
+	for range 2 { // nobody but the daemon itself asks, and it goes on asking
+		lists = s.Calls(backend.OpList)
+		eventually(t, "the store is asked whether it is back", func() bool { return s.Calls(backend.OpList) > lists })
+		if _, err := n.Lookup(ctx, "later"); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("lookup in the outage: %v, want EIO", err)
+		}
+	}
+	if got := s.Calls(backend.OpHead); got != heads {
+		t.Errorf("programs asked the store %d times more", got-heads)
+	}
+	s.Online()
+	eventually(t, "it is back", func() bool {
+		_, err := n.Lookup(ctx, "later")
+		return errors.Is(err, fs.ErrNotExist)
+	})
+}
