@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 	"time"
 
@@ -201,7 +200,11 @@ func (n *names) readUnit(ctx context.Context, unit string, m *unitMarks, v *unit
 	if err := g.Wait(); err != nil {
 		return false, err
 	}
-	said := saidOf(m.manifests, manifests)
+	put := make([]time.Time, len(m.manifests))
+	for i, o := range m.manifests {
+		put[i] = o.Modified
+	}
+	said := layout.Said(manifests, put)
 	exact = true
 	for _, o := range objects {
 		rel, ok := strings.CutPrefix(o.Key, unit+"/")
@@ -242,32 +245,6 @@ func (n *names) readUnit(ctx context.Context, unit string, m *unitMarks, v *unit
 		}
 	}
 	return exact, nil
-}
-
-// saidOf is what the manifests of a directory say of each path, the last to be put first:
-// by the store's clock, for those of the nodes need not agree. A store that counts whole
-// seconds may have put two in one; then the nodes' clocks decide.
-func saidOf(objects []backend.Object, manifests []*layout.Manifest) map[string]*layout.File {
-	var order []int
-	for i, man := range manifests {
-		if man != nil {
-			order = append(order, i)
-		}
-	}
-	slices.SortFunc(order, func(i, j int) int {
-		return layout.CompareAge(objects[i].Modified, manifests[i], objects[j].Modified, manifests[j])
-	})
-	removals := layout.RemovalsOf(manifests...)
-	said := map[string]*layout.File{}
-	for _, i := range order {
-		man := manifests[i]
-		for k := range man.Files {
-			if f := &man.Files[k]; !removals.Void(man, f.Path) {
-				said[f.Path] = f
-			}
-		}
-	}
-	return said
 }
 
 func (n *names) addParents(v *unitView, rel string) {

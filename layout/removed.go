@@ -73,3 +73,28 @@ func (r Removals) Void(m *Manifest, path string) bool {
 func CompareAge(putA time.Time, a *Manifest, putB time.Time, b *Manifest) int {
 	return cmp.Or(putA.Compare(putB), a.Sealed.Compare(b.Sealed), cmp.Compare(a.Node, b.Node))
 }
+
+// Said is what the manifests of a unit say together of each path: the newest that names it.
+// put is when the store got each, by its own clock, for those of the nodes need not agree; a
+// store that counts whole seconds may have got two in one, and then the nodes' clocks decide.
+// A nil manifest says nothing.
+func Said(manifests []*Manifest, put []time.Time) map[string]*File {
+	var order []int
+	for i, m := range manifests {
+		if m != nil {
+			order = append(order, i)
+		}
+	}
+	slices.SortFunc(order, func(i, j int) int { return CompareAge(put[i], manifests[i], put[j], manifests[j]) })
+	removals := RemovalsOf(manifests...)
+	said := map[string]*File{}
+	for _, i := range order {
+		m := manifests[i]
+		for k := range m.Files {
+			if f := &m.Files[k]; !removals.Void(m, f.Path) {
+				said[f.Path] = f
+			}
+		}
+	}
+	return said
+}

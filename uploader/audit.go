@@ -124,29 +124,10 @@ func (a *AuditedUnit) audit(ctx context.Context, store backend.Store, objects []
 	if len(manifests) == 0 {
 		return nil
 	}
-	return a.compare(ctx, store, saidOf(manifests, put))
+	return a.compare(ctx, store, layout.Said(manifests, put))
 }
 
-// saidOf is what the manifests of a unit say of each path, the newest last.
-func saidOf(manifests []*layout.Manifest, put []time.Time) map[string]layout.File {
-	order := make([]int, len(manifests))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(i, j int) int { return layout.CompareAge(put[i], manifests[i], put[j], manifests[j]) })
-	void := layout.RemovalsOf(manifests...)
-	said := map[string]layout.File{}
-	for _, i := range order {
-		for _, f := range manifests[i].Files {
-			if !void.Void(manifests[i], f.Path) {
-				said[f.Path] = f
-			}
-		}
-	}
-	return said
-}
-
-func (a *AuditedUnit) compare(ctx context.Context, store backend.Store, said map[string]layout.File) error {
+func (a *AuditedUnit) compare(ctx context.Context, store backend.Store, said map[string]*layout.File) error {
 	have := map[string]int64{}
 	note := func(o backend.Object) { have[o.Key] = o.Size }
 	if err := listAll(ctx, store, a.Unit+"/", note); err != nil {

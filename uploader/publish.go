@@ -263,20 +263,10 @@ func (u *Uploader) removeOld(ctx context.Context, s *sealedUnit) error {
 
 // everythingOf lists the objects of a checkpoint directory, then its manifests and
 // markers.
-func (u *Uploader) everythingOf(ctx context.Context, unit string) ([]string, error) {
-	var keys []string
+func (u *Uploader) everythingOf(ctx context.Context, unit string) (keys []string, err error) {
 	for _, prefix := range []string{unit + "/", layout.UnitsPrefix(unit)} {
-		for o := (backend.ListOptions{Prefix: prefix}); ; {
-			page, err := u.store.List(ctx, o)
-			if err != nil {
-				return nil, err
-			}
-			for _, obj := range page.Objects {
-				keys = append(keys, obj.Key)
-			}
-			if o.Token = page.Token; o.Token == "" {
-				break
-			}
+		if err := listAll(ctx, u.store, prefix, func(o backend.Object) { keys = append(keys, o.Key) }); err != nil {
+			return nil, err
 		}
 	}
 	return keys, nil

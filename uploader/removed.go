@@ -3,7 +3,6 @@ package uploader
 import (
 	"context"
 	"errors"
-	"io"
 	"strings"
 
 	"github.com/trainfs/trainfs/backend"
@@ -44,47 +43,29 @@ func (u *Uploader) removals(ctx context.Context, s *sealedUnit) ([]layout.Remove
 // manifestsOfOthers reads what the other nodes have published of a unit. What cannot be
 // understood says nothing to anybody.
 func (u *Uploader) manifestsOfOthers(ctx context.Context, unit string) (out []*layout.Manifest, err error) {
-	for o := (backend.ListOptions{Prefix: layout.UnitsPrefix(unit)}); ; {
-		page, err := u.store.List(ctx, o)
+	var keys []string
+	err = listAll(ctx, u.store, layout.UnitsPrefix(unit), func(o backend.Object) {
+		if of, node, open, ok := layout.ParseUnitKey(o.Key); ok && !open && of == unit && node != u.c.Node() {
+			keys = append(keys, o.Key)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		b, err := readSmall(ctx, u.store, key)
+		if errors.Is(err, backend.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		for _, obj := range page.Objects {
-			of, node, open, ok := layout.ParseUnitKey(obj.Key)
-			if !ok || open || of != unit || node == u.c.Node() {
-				continue
-			}
-			m, err := u.readManifest(ctx, obj.Key)
-			if err != nil {
-				return nil, err
-			}
-			if m != nil {
-				out = append(out, m)
-			}
+		m, err := layout.DecodeManifest(b)
+		if err != nil {
+			u.log.Warn("manifest of another node cannot be read", "key", key, "err", err)
+			continue
 		}
-		if o.Token = page.Token; o.Token == "" {
-			return out, nil
-		}
+		out = append(out, m)
 	}
-}
-
-func (u *Uploader) readManifest(ctx context.Context, key string) (*layout.Manifest, error) {
-	body, obj, err := u.store.Get(ctx, key, backend.GetOptions{})
-	if errors.Is(err, backend.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	b, err := io.ReadAll(io.LimitReader(body, min(obj.Size, 64<<20)+1)) // layout refuses what is longer
-	if err != nil {
-		return nil, err
-	}
-	m, err := layout.DecodeManifest(b)
-	if err != nil {
-		u.log.Warn("manifest of another node cannot be read", "key", key, "err", err)
-		return nil, nil
-	}
-	return m, nil
+	return out, nil
 }

@@ -171,20 +171,11 @@ func (h *holds) done(path string) {
 // openUnits are the checkpoint directories below dir that another node is writing in.
 func (u *Uploader) openUnits(ctx context.Context, dir string) (map[string]bool, error) {
 	out := map[string]bool{}
-	for o := (backend.ListOptions{Prefix: layout.UnitsPrefix(dir)}); ; {
-		page, err := u.store.List(ctx, o)
-		if err != nil {
-			return nil, err
+	return out, listAll(ctx, u.store, layout.UnitsPrefix(dir), func(o backend.Object) {
+		if unit, node, open, ok := layout.ParseUnitKey(o.Key); ok && open && node != u.c.Node() {
+			out[unit] = true
 		}
-		for _, obj := range page.Objects {
-			if unit, node, open, ok := layout.ParseUnitKey(obj.Key); ok && open && node != u.c.Node() {
-				out[unit] = true
-			}
-		}
-		if o.Token = page.Token; o.Token == "" {
-			return out, nil
-		}
-	}
+	})
 }
 
 func (u *Uploader) putVersion(ctx context.Context, unit *cache.Unit, v cache.TrackerVersion) error {

@@ -1,6 +1,6 @@
 //go:build ignore
 
-// Bench-loopback mounts go-fuse's own LoopbackNode over a directory, with passthrough: the
+// Command bench-loopback mounts go-fuse's own LoopbackNode over a directory, with passthrough: the
 // least that a FUSE file system in Go can do, and so the yardstick that scripts/bench holds
 // the creation of small files to.
 //

@@ -1,4 +1,4 @@
-// stores-table reads what go test -json says of the stores, and prints what every store
+// Command stores-table reads what go test -json says of the stores, and prints what every store
 // does in every case of the conformance suite:
 //
 //	go test -json -count=1 -run '^TestStore$' ./backend/... | go run ./scripts/stores-table

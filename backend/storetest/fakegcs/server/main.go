@@ -1,4 +1,4 @@
-// fakegcs is fake-gcs-server with what it leaves out and the tests need. It is a module of
+// Command fakegcs is fake-gcs-server with what it leaves out and the tests need. It is a module of
 // its own, so that what it takes does not become what trainfs takes.
 //
 // The quirks of fake-gcs-server v1.56.1 that are put right here:
