@@ -34,7 +34,8 @@ type Garbage struct {
 //   - unfinished uploads. A node that lives and finds its own gone begins it anew, so the
 //     worst that a too short OlderThan does is to send bytes twice;
 //   - open markers of the nodes named in DeadNodes, and of no others: whether a node is dead
-//     the store cannot tell;
+//     the store cannot tell. The marker stays where it hides half a checkpoint (P3): one that
+//     the node died deleting, or in the middle of a publish;
 //   - manifests of which no file is left, where nobody is at work.
 //
 // It calls report with each. Objects under their own names it never touches.
@@ -54,11 +55,13 @@ func CollectGarbage(ctx context.Context, store backend.Store, o GarbageOptions, 
 		found = append(found, garbageOf(store, a, &o)...)
 	}
 	for _, g := range found {
-		if !o.DryRun {
+		if !o.DryRun && g.Err == "" {
 			if err := g.remove(ctx); err != nil {
-				failed++
 				g.Err = err.Error()
 			}
+		}
+		if g.Err != "" {
+			failed++
 		}
 		report(g)
 		if ctx.Err() != nil {
@@ -102,6 +105,7 @@ func garbageOf(store backend.Store, a *AuditedUnit, o *GarbageOptions) (found []
 		found = append(found, Garbage{
 			Kind: "marker", Key: m.key, Node: m.Node, Since: m.Since, remove: deleting(m.key),
 			Why: fmt.Sprintf("keeps %s from being shown, and its node is said to be dead", a.Unit),
+			Err: a.half(m),
 		})
 	}
 	if atWork > 0 || a.Files == 0 || a.present > 0 || len(a.Problems) > 0 || o.Now.Sub(a.newest) < o.OlderThan {
@@ -115,4 +119,17 @@ func garbageOf(store backend.Store, a *AuditedUnit, o *GarbageOptions) (found []
 		})
 	}
 	return found
+}
+
+// half says why a marker hides half a checkpoint, "" if what would show is whole.
+func (a *AuditedUnit) half(m AuditedMarker) string {
+	switch {
+	case a.present == 0:
+		return ""
+	case m.State == layout.StateDeleting:
+		return "the node died deleting it, and a part is still there: delete the rest with the store's own tools, then run gc again"
+	case len(a.Missing) > 0 || len(a.Problems) > 0:
+		return "the node died publishing it, and a part is missing (trainfs fsck names it): mount its cache directory again, or delete the rest with the store's own tools"
+	}
+	return ""
 }

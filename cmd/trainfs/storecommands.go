@@ -23,7 +23,8 @@ func gcCommand() *cli.Command {
 		ArgsUsage: "SOURCE",
 		Description: `Removes unfinished uploads that are older than --older-than, and manifests none of whose
 files exists. Open markers keep a checkpoint from being shown while its node is writing it; those
-of nodes that will never come back go with --dead-node (trainfs fsck names them). Files under
+of nodes that will never come back go with --dead-node (trainfs fsck names them), unless they hide half
+a checkpoint. Files under
 their own names are never touched. Exits 0, or 1 if something could not be removed.
 
 ` + examples("trainfs gc --dry-run s3://bucket/run1",
