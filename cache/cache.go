@@ -129,6 +129,7 @@ type Cache struct {
 		links   map[uint64]map[string]bool // inode -> its paths, for files with several
 		closed  map[string]time.Time       // files of open units that could be staged early
 		recent  map[string]recheck         // committed files that a forgotten mapping may still change
+		leaving map[*Unit]struct{}         // gone here, and still in the uploader's hands
 		moving  int                        // renames whose tombstones are there, and whose new units are not yet
 		moved   map[string]movedRecord     // files renamed in the store only
 		usage   usage
@@ -187,6 +188,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	c.mu.changed = make(chan struct{})
 	c.mu.usage = newUsage()
 	c.mu.moved = map[string]movedRecord{}
+	c.mu.leaving = map[*Unit]struct{}{}
 	c.mu.stats.started = time.Now()
 
 	for _, d := range []string{"tree", "fetch", "journal", "lost+found"} {

@@ -87,7 +87,7 @@ func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteE
 	// What goes up at this moment under its old name.
 	c.mu.Lock()
 	for p, u := range c.mu.units {
-		if under(p, old) && u.busy && !u.Dir {
+		if under(p, old) && u.inHand() && !u.Dir {
 			c.mu.Unlock()
 			if _, ok := planted[p]; !ok {
 				bury(p, tombstone{After: new + p[len(old):]})

@@ -141,7 +141,8 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 	} else if isDir(&st) {
 		return syscall.EISDIR
 	}
-	if lerr != nil || c.mayBeRemote(path) {
+	buried := lerr != nil || c.mayBeRemote(path)
+	if buried {
 		if err := c.bury(path, tombstone{}); err != nil {
 			return err
 		}
@@ -153,6 +154,11 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 		}
 		killpoint.At(killpoint.UnlinkTree)
 		c.idents.drop(path, &st)
+		if !buried && c.mayBeRemote(path) { // taken up between the first look and now
+			if err := c.bury(path, tombstone{}); err != nil {
+				return err
+			}
+		}
 	}
 	c.removed(path, st.Ino)
 	return nil
@@ -169,7 +175,7 @@ func (c *Cache) mayBeRemote(path string) bool {
 	defer c.mu.Unlock()
 	_, unknown := c.mu.unknown[path]
 	u := c.mu.units[c.cfg.Layout.Classify(path, false).Unit]
-	return unknown || u != nil && (u.busy || len(u.versions) > 0)
+	return unknown || u != nil && (u.inHand() || len(u.versions) > 0)
 }
 
 // bury writes a tombstone and forgets what was recorded under the key.
@@ -302,7 +308,7 @@ func (c *Cache) unitMayBeRemote(unit string) bool {
 		}
 	}
 	u := c.mu.units[unit]
-	return u != nil && u.busy
+	return u != nil && u.inHand()
 }
 
 // Rename moves a file or directory. Nothing is deleted in the store before the new

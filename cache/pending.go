@@ -38,6 +38,9 @@ func (c *Cache) Deletions() []Tombstone {
 		if c.isSource(path) {
 			continue // first it is copied
 		}
+		if c.comingTo(path) {
+			continue
+		}
 		if u := c.mu.units[path]; u != nil {
 			continue // there again: its commit replaces the object
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -68,7 +69,7 @@ func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 	gone, writers := u.gone, u.writers
 	s.Replaces = c.mu.tombs[u.Path].Unit
 	for key, t := range c.mu.tombs {
-		if u.Dir && key != u.Path && under(key, u.Path) && !t.Unit && (t.After == "" || under(t.After, u.Path)) {
+		if u.Dir && u.Class.Kind == layout.Checkpoint && key != u.Path && under(key, u.Path) && !t.Unit && (t.After == "" || under(t.After, u.Path)) {
 			s.Removed = append(s.Removed, key)
 		}
 	}
@@ -376,6 +377,9 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	if err := c.journal.write(ops...); err != nil {
 		return err
 	}
+	if err := c.unrecord(s.seq, done); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	for _, d := range done {
 		delete(c.mu.unknown, d.Path)
@@ -389,6 +393,20 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	c.mu.Unlock()
 	c.names.committed(s)
 	return nil
+}
+
+// unrecord takes back the records of files that were deleted, or renamed away, while they
+// went up: their tombstones speak, and take what was put away again.
+func (c *Cache) unrecord(seq uint64, done []Done) error {
+	var ops []op
+	c.mu.Lock()
+	for _, d := range done {
+		if t, ok := c.mu.tombs[d.Path]; ok && t.Seq > seq {
+			ops = append(ops, del(tableFile, d.Path))
+		}
+	}
+	c.mu.Unlock()
+	return c.journal.write(ops...)
 }
 
 // settleTombs drops the tombstones that a commit has carried out or made void: those that
@@ -448,24 +466,31 @@ func (n *names) committed(s *Snapshot) {
 func (c *Cache) CommittedVersion(u *Unit, v TrackerVersion, etag string, crc uint32) error {
 	ops := []op{
 		put(tableFile, u.Path, fileRecord{ID: v.v.ID, Attrs: v.v.Attrs, CRC32C: crc, ETag: etag, Mine: true}),
-		del(tableTomb, u.Path), del(tableHint, u.Path),
+		del(tableHint, u.Path),
 	}
+	past := func(o *trackerRecord) bool { return o.Seq <= v.Seq }
 	c.mu.Lock()
-	var left []*trackerRecord
 	for _, o := range u.versions {
-		if o.Seq <= v.Seq {
+		if past(o) {
 			ops = append(ops, del(tableTracker, trackerKey(o)))
-		} else {
-			left = append(left, o)
 		}
+	}
+	t, buried := c.mu.tombs[u.Path]
+	if buried = buried && t.Seq <= v.Seq; buried { // of a tracker before this one
+		ops = append(ops, del(tableTomb, u.Path))
 	}
 	c.mu.Unlock()
 	if err := c.journal.write(ops...); err != nil {
 		return err
 	}
+	if err := c.unrecord(v.Seq, []Done{{Path: u.Path}}); err != nil {
+		return err
+	}
 	c.mu.Lock()
-	u.versions = left
-	delete(c.mu.tombs, u.Path)
+	u.versions = slices.DeleteFunc(u.versions, past) // others may have come meanwhile
+	if now := c.mu.tombs[u.Path]; buried && now.Seq == t.Seq {
+		delete(c.mu.tombs, u.Path)
+	}
 	delete(c.mu.unknown, u.Path)
 	gen := u.gen
 	if st, err := c.tree.lstat(u.Path); err != nil || identityOf(&st) != v.v.ID {

@@ -32,7 +32,8 @@ type Unit struct {
 	seq        uint64    // order of closing in this node; 0 while open
 	said       bool      // a commit signal was seen
 	hurried    bool      // a later checkpoint has begun in the trial
-	busy       bool      // the uploader has it
+	busy       bool      // the uploader has it, from Due to Release
+	hands      int       // and so have closes that wait for a file of it: TakeUp
 	publishing bool
 	gone       bool // deleted, or renamed away
 	sealed     bool
@@ -57,6 +58,8 @@ type Unit struct {
 const (
 	artifactSettle = time.Second            // quiet time before an artifact goes up
 	hurriedSettle  = 500 * time.Millisecond // quiet time once a later checkpoint has begun
+
+	movingPause = 10 * time.Millisecond // until a rename under way is looked at again
 
 	// A committed checkpoint that loses members is most likely about to lose all of them:
 	// rm -r gets so many times settle between two of its steps.
@@ -214,6 +217,9 @@ func later(a, b time.Time) time.Time {
 func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.mu.moving > 0 { // what is taken up now would not be among what the rename has buried
+		return nil, now.Add(movingPause)
+	}
 	var ready []*Unit
 	for _, u := range c.mu.units {
 		if u.busy || u.gone || u.state == StateTorn || c.tornNow(u) || u.empty() && !u.said {
@@ -320,9 +326,49 @@ func (c *Cache) Release(u *Unit, err error, retry time.Duration) {
 			delete(c.mu.units, u.Path)
 		}
 	}
+	c.handedBack(u)
 	c.notify()
 	c.mu.Unlock()
 	c.poke()
+}
+
+// TakeUp says that a file of the unit goes up though Due has not given it out; HandBack, that
+// this has ended.
+func (c *Cache) TakeUp(u *Unit) {
+	c.mu.Lock()
+	u.hands++
+	c.mu.Unlock()
+}
+
+// HandBack ends what TakeUp has begun.
+func (c *Cache) HandBack(u *Unit) {
+	c.mu.Lock()
+	u.hands--
+	c.handedBack(u)
+	c.mu.Unlock()
+	c.poke()
+}
+
+// inHand tells that something of the unit may go up at this moment. Callers hold mu.
+func (u *Unit) inHand() bool { return u.busy || u.hands > 0 }
+
+// handedBack lets deletions go on that wait for it. Callers hold mu.
+func (c *Cache) handedBack(u *Unit) {
+	if !u.inHand() {
+		delete(c.mu.leaving, u)
+	}
+}
+
+// comingTo tells that a unit which is gone here is still in the uploader's hands, so that
+// objects of it may yet appear at or below path, or at what path lies in: they would come
+// after their own deletion. Callers hold mu.
+func (c *Cache) comingTo(path string) bool {
+	for u := range c.mu.leaving {
+		if under(u.Path, path) || under(path, u.Path) {
+			return true
+		}
+	}
+	return false
 }
 
 // Postpone gives back a unit that is ready and waits for others. That is no failure.
@@ -331,6 +377,7 @@ func (c *Cache) Postpone(u *Unit, reason string, retry time.Duration) {
 	u.busy, u.publishing = false, false
 	u.attempts, u.reason, u.permanent = 0, reason, false
 	u.nextTry = time.Now().Add(retry)
+	c.handedBack(u)
 	c.mu.Unlock()
 	c.poke()
 }
@@ -363,6 +410,9 @@ func (c *Cache) forget(path string) {
 			u.gone = true
 			u.gen++
 			delete(c.mu.units, p)
+			if u.inHand() {
+				c.mu.leaving[u] = struct{}{}
+			}
 		}
 	}
 	for p := range c.mu.closed {

@@ -176,6 +176,8 @@ func (u *Uploader) commitFileOnce(ctx context.Context, path string) error {
 		}
 		return j.upload(ctx, f.Attr, nil)
 	}
+	u.c.TakeUp(unit)
+	defer u.c.HandBack(unit)
 	unlock, err := u.paths.lock(ctx, path)
 	if err != nil {
 		return err

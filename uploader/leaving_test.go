@@ -1,0 +1,108 @@
+package uploader
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+
+	"github.com/trainfs/trainfs/backend"
+)
+
+// A file that is deleted while it goes up: what the store gets after the deletion would
+// stay, and the name would be back.
+
+func (n *node) unlink(paths ...string) {
+	n.t.Helper()
+	for _, p := range paths {
+		if err := n.Unlink(ctx, p); err != nil {
+			n.t.Fatalf("unlink %s: %v", p, err)
+		}
+	}
+}
+
+func TestFileDeletedWhileItGoesUpStaysAway(t *testing.T) {
+	for name, file := range map[string]string{"artifact": "run/notes", "tracker": "run/latest", "one-file checkpoint": "run/model.ckpt"} {
+		t.Run(name, func(t *testing.T) {
+			s := newFaulty()
+			n := startNode(t, s)
+			n.mkdir("run")
+			h := s.Hold(backend.OpPut, 1)
+			defer h.Release()
+			n.write(file, "going")
+			<-h.Reached()
+			n.unlink(file)
+			n.write("later", "x")
+			n.wait("later") // deletions have had their turn
+			n.write("later still", "x")
+			n.wait("later still")
+			h.Release()
+			n.wait()
+			if got := objects(t, s); got != "later later still run/" && got != "later later still" {
+				t.Errorf("in the store: %s", got)
+			}
+			if info, err := n.Lookup(ctx, file); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("it shows again: %+v, %v", info, err)
+			}
+			n.restart()
+			n.write(file, "anew") // with nothing left of its history
+			n.wait()
+			if got := get(t, s, file); got != "anew" {
+				t.Errorf("made again: %q", got)
+			}
+		})
+	}
+}
+
+func TestCheckpointDeletedWhileItIsPublishedStaysAway(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.mkdir("run/checkpoint_000001")
+	h := s.Hold(backend.OpPublishStage, 1)
+	defer h.Release()
+	n.write("run/checkpoint_000001/a", big(1, 2<<20))
+	n.write("run/checkpoint_000001/b", big(2, 2<<20))
+	<-h.Reached()
+	n.unlink("run/checkpoint_000001/a", "run/checkpoint_000001/b")
+	if err := n.Rmdir(ctx, "run/checkpoint_000001"); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"later", "later still"} {
+		n.write(p, "x")
+		n.wait(p)
+	}
+	h.Release()
+	n.wait()
+	if got := allKeys(t, s); len(got) != 2 {
+		t.Errorf("in the store: %q", got)
+	}
+}
+
+// The commit of a directory, which is one of its mode and name alone, carries out nobody's
+// deletion.
+func TestCommitOfADirectoryForgetsNoDeletionInIt(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.write("run/notes", "n")
+	n.wait()
+	h := s.Hold(backend.OpDelete, 1)
+	defer h.Release()
+	n.unlink("run/notes")
+	<-h.Reached()
+	if err := n.Chmod(ctx, "run", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the directory is committed", func() bool {
+		_, err := s.Head(ctx, "run/")
+		return err == nil
+	})
+	if got := n.up.Status().Deletions; got != 1 {
+		t.Errorf("%d deletions to come, want 1", got)
+	}
+	h.Release()
+	n.wait()
+	if got := objects(t, s); got != "run/" {
+		t.Errorf("in the store: %s", got)
+	}
+}
