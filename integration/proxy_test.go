@@ -18,6 +18,7 @@ type proxy struct {
 	url string
 
 	mu    sync.Mutex
+	life  int // of the daemon: see nextLife
 	log   []request
 	asked []request                  // also those that failed
 	fail  func(request) (status int) // answers in the server's place, unless 0
@@ -32,8 +33,12 @@ type request struct {
 	part        int  // of UploadPart
 	complete    bool // CompleteMultipartUpload
 	bytes       int64
-	from        int64 // of a GET with a range: where it begins
-	wanted      int64 // and its length
+	from        int64  // of a GET with a range: where it begins
+	wanted      int64  // and its length
+	crc         string // checksum that the client says its body has
+	copies      bool   // of another object
+	life        int    // of the daemon that has asked
+	answered    int    // the life that it was when the server answered
 }
 
 // shows tells that a request makes an object visible.
@@ -55,6 +60,7 @@ func newProxy(t *testing.T, server string) *proxy {
 	}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		r := parse(in)
+		r.life = p.lives()
 		if !p.pass(r, in.Context().Done()) {
 			return
 		}
@@ -65,6 +71,7 @@ func newProxy(t *testing.T, server string) *proxy {
 		forward.ServeHTTP(&answer{ResponseWriter: w, succeeded: func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
+			r.answered = p.life
 			p.log = append(p.log, r)
 		}}, in)
 	}))
@@ -85,7 +92,25 @@ func parse(in *http.Request) request {
 		from: from, wanted: to - from,
 		method: in.Method, key: strings.TrimPrefix(key, "runs/a/"), part: part, bytes: in.ContentLength,
 		complete: in.Method == http.MethodPost && q.Has("uploadId"),
+		crc:      in.Header.Get("X-Amz-Checksum-Crc32c"),
+		copies:   in.Header.Get("X-Amz-Copy-Source") != "",
 	}
+}
+
+func (p *proxy) lives() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.life
+}
+
+// nextLife says that the daemon has died and another one is about to start.
+func (s *store) nextLife() {
+	if s.proxy == nil {
+		return
+	}
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	s.proxy.life++
 }
 
 // arrive counts a request, and tells what status to answer it with, if not the server's.

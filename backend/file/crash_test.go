@@ -2,10 +2,12 @@ package file
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,6 +77,39 @@ func TestACrashInAConditionalPublishLeavesItPublished(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, stagingDir)); err != nil || len(left) > 0 {
 		t.Errorf("left in staging: %v, %v", left, err)
+	}
+}
+
+// A kill between two steps of BeginStage must leave nothing that gc is never shown: first
+// comes a name that the sweep removes, then one that is listed, then the data.
+func TestACrashInBeginStageLeavesNothingThatIsNeverListed(t *testing.T) {
+	dir := t.TempDir()
+	s := openDirStore(t, dir)
+	staged(t, s) // so that the directory is there
+	watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	if _, err := unix.InotifyAddWatch(watch, filepath.Join(dir, stagingDir), unix.IN_CREATE|unix.IN_MOVED_TO); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.BeginStage(t.Context(), "a", 6, 3, backend.Attr{}); err != nil {
+		t.Fatal(err)
+	}
+	events := make([]byte, 4096)
+	n, err := unix.Read(watch, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var appeared []string
+	for events = events[:n]; len(events) > 0; {
+		size := int(binary.NativeEndian.Uint32(events[12:])) // inotify(7): of the name
+		appeared = append(appeared, filepath.Ext(unix.ByteSliceToString(events[unix.SizeofInotifyEvent:][:size])))
+		events = events[unix.SizeofInotifyEvent+size:]
+	}
+	if want := []string{tempSuffix, partsSuffix, dataSuffix}; !slices.Equal(appeared, want) {
+		t.Errorf("in staging appear %q, want %q", appeared, want)
 	}
 }
 

@@ -34,16 +34,25 @@ const sidecarVersion = 1
 // maxSidecarBytes bounds what is read of one: each of 10,000 parts put several times.
 const maxSidecarBytes = 32 << 20
 
+// writeHeader makes the sidecar of a stage, in one step.
 func writeHeader(dir *os.File, st backend.Stage) error {
-	f, err := openAt(dir, st.ID+partsSuffix, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	temp := st.ID + tempSuffix
+	f, err := openAt(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := appendLine(f, header{Version: sidecarVersion, Stage: st}); err != nil {
-		return err
+	err = appendLine(f, header{Version: sidecarVersion, Stage: st})
+	if err == nil {
+		err = f.Sync()
 	}
-	return f.Sync()
+	if err == nil {
+		err = unix.Renameat(int(dir.Fd()), temp, int(dir.Fd()), st.ID+partsSuffix)
+	}
+	if err != nil {
+		unix.Unlinkat(int(dir.Fd()), temp, 0)
+	}
+	return err
 }
 
 // openSidecar opens one for appendLine.

@@ -25,12 +25,19 @@ func (s *Store) BeginStage(ctx context.Context, key string, size, partSize int64
 	if err := s.Capabilities().CheckStage(st); err != nil {
 		return backend.Stage{}, err
 	}
-	t, err := s.newTemp(st.ID+dataSuffix, attr)
+	dir, err := s.makeDir(stagingDir)
 	if err != nil {
 		return backend.Stage{}, fail(backend.OpBeginStage, key, err)
 	}
-	if err := writeHeader(t.dir, st); err != nil {
-		t.discard()
+	defer dir.Close()
+	// The sidecar is whole as soon as it is there, and before the data: a crash at any point
+	// leaves what ListStages lists, or a temporary file that the sweep finds.
+	if err := writeHeader(dir, st); err != nil {
+		return backend.Stage{}, fail(backend.OpBeginStage, key, err)
+	}
+	t, err := s.newTemp(st.ID+dataSuffix, attr)
+	if err != nil {
+		unix.Unlinkat(int(dir.Fd()), st.ID+partsSuffix, 0)
 		return backend.Stage{}, fail(backend.OpBeginStage, key, err)
 	}
 	defer t.close()

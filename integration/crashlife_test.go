@@ -2,26 +2,16 @@ package integration
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
-
-// The crash test runs by make crash.
-var (
-	killsFlag = flag.Int("kills", 0, "random kills of the crash test, half of them on each store")
-	crashTime = flag.Duration("crash.time", 25*time.Second, "most time for random kills, and for named steps, each")
-	crashSeed = flag.Uint64("crash.seed", 0, "what is random follows from this; 0: take one and print it")
-	crashFast = flag.Bool("crash.fast", false, "kill a program without the race detector")
 )
 
 // tally is what a crash test has to show.
@@ -30,60 +20,59 @@ type tally struct {
 	bytes, sent               int64
 }
 
+func (c *tally) add(o tally) {
+	c.kills, c.closed, c.lost, c.torn = c.kills+o.kills, c.closed+o.closed, c.lost+o.lost, c.torn+o.torn
+	c.bytes, c.sent = c.bytes+o.bytes, c.sent+o.sent
+}
+
 func (c *tally) String() string {
 	return fmt.Sprintf("kills %d, files closed %d, bytes closed %d, bytes sent %d, promises broken %d, torn units kept back %d",
 		c.kills, c.closed, c.bytes, c.sent, c.lost, c.torn)
 }
 
-// crash is one mount that is killed again and again.
+// crash is one mount, the workloads that run on it, and the book of what they were promised.
+// Whoever kills its daemon, cuts the power or makes the store fail does it in rounds:
+//
+//	wait := c.work(time.Second) // a workload process has begun
+//	…                           // c.kill(), or another misfortune
+//	wait()                      // it has ended, and its ledger is in the book
+//	c.look()                    // the raw store at this moment keeps P4
+//	c.start()                   // if the daemon is dead
+//	c.settle()                  // all that goes up has gone; store and mount are as promised
 type crash struct {
 	t      *testing.T
 	s      *store
 	m      *mount
+	d      *daemon
 	b      *book
 	rand   *rand.Rand
 	ledger string
 	round  int
+	script string    // of the workload; "": what a job does, at random
 	mark   int       // requests seen before this round
 	log    []promise // all of them
 	tally
 }
 
-// killable builds the program with its kill steps, once.
-var killable = sync.OnceValues(func() (string, error) {
-	program := filepath.Join(filepath.Dir(trainfs), "killable", "trainfs")
-	flags := []string{"-tags", "killpoint"}
-	if !*crashFast {
-		flags = append(flags, "-race")
-	}
-	return program, buildTo(program, flags...)
-})
-
 func newCrash(t *testing.T, s *store, seed uint64, options ...string) *crash {
-	program, err := killable()
-	must(t, err)
 	c := &crash{t: t, s: s, b: newBook(), rand: rand.New(rand.NewPCG(seed, 7)), ledger: filepath.Join(t.TempDir(), "ledger")}
 	c.m = s.unmounted(t, append([]string{"settle=200ms", "part_size=5M"}, options...)...)
-	c.m.program = program
-	c.m.start()
 	return c
 }
 
-// work starts a workload process; the func waits for its end.
+// work starts a workload process. The func waits for its end, and enters its ledger in the
+// book.
 func (c *crash) work(most time.Duration) (wait func()) {
 	c.t.Helper()
-	known := map[string]string{}
-	for p, f := range c.b.files {
-		if len(f.may) == 1 {
-			known[p] = listed(f.may)[0]
-		}
-	}
-	spec, err := json.Marshal(workload{Dir: c.m.dir, Ledger: c.ledger, Seed: c.rand.Uint64(), First: 100 * c.round, For: most, Known: known})
+	spec, err := json.Marshal(workload{
+		Dir: c.m.dir, Ledger: c.ledger, Seed: c.rand.Uint64(), First: 100 * c.round, For: most, Known: c.b.sure(), Script: c.script,
+	})
 	must(c.t, err)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(append(plainEnv(), c.m.env...), workloadEnv+"="+string(spec))
 	output := startJob(c.t, cmd)
 	return func() {
+		c.t.Helper()
 		done := make(chan error, 1)
 		go func() { done <- cmd.Wait() }()
 		select {
@@ -91,11 +80,40 @@ func (c *crash) work(most time.Duration) (wait func()) {
 			if err != nil {
 				c.broken("workload: %v\n%s", err, output())
 			}
-		case <-time.After(time.Minute):
+		case <-time.After(most + time.Minute):
 			_ = cmd.Process.Kill()
-			c.t.Fatalf("P7: the workload hangs a minute after the kill")
+			c.t.Fatalf("P7: the workload hangs a minute after its time")
 		}
+		c.read()
 	}
+}
+
+// read enters the ledger in the book.
+func (c *crash) read() {
+	c.t.Helper()
+	list := readLedger(c.t, c.ledger)
+	c.log = append(c.log, list...)
+	c.b.add(list)
+	for _, text := range c.b.wrong {
+		c.broken("%s", text)
+	}
+	c.b.wrong = nil
+}
+
+// start mounts. Requests that the daemon makes from now on are those of another life.
+func (c *crash) start() {
+	c.t.Helper()
+	c.s.nextLife()
+	c.m.start()
+	c.d = c.m.daemon()
+}
+
+// kill ends the daemon.
+func (c *crash) kill() {
+	c.t.Helper()
+	c.d.signal(unix.SIGKILL)
+	c.d.wait()
+	c.kills++
 }
 
 func (c *crash) broken(format string, args ...any) {
@@ -116,42 +134,9 @@ func (c *crash) history(text string) string {
 	return b.String()
 }
 
-// killAtRandom is one round: work, kill, look, mount again, wait, look.
-func (c *crash) killAtRandom() {
+// look holds the store as it is now, perhaps as a kill has left it, against P4.
+func (c *crash) look() {
 	c.t.Helper()
-	c.round++
-	d := c.m.daemon()
-	most := time.Duration(20+c.rand.IntN(1500)) * time.Millisecond
-	wait := c.work(most)
-	// Most kills come while it works, some while what it did is on its way up.
-	time.Sleep(time.Duration(c.rand.Float64() * 1.5 * float64(most)))
-	d.signal(unix.SIGKILL)
-	d.wait()
-	c.kills++
-	wait()
-	c.afterDeath()
-	c.m.start()
-	if c.rand.IntN(8) == 0 { // and again while it recovers, or has just begun
-		d := c.m.daemon()
-		time.Sleep(time.Duration(c.rand.IntN(400)) * time.Millisecond)
-		d.signal(unix.SIGKILL)
-		d.wait()
-		c.kills++
-		c.m.start()
-	}
-	c.settle()
-}
-
-// afterDeath reads the ledger, and looks at the store as the kill has left it.
-func (c *crash) afterDeath() {
-	c.t.Helper()
-	list := readLedger(c.t, c.ledger)
-	c.log = append(c.log, list...)
-	c.b.add(list)
-	for _, text := range c.b.wrong {
-		c.broken("%s", text)
-	}
-	c.b.wrong = nil
 	s, err := c.s.snapshot()
 	must(c.t, err)
 	for _, text := range c.b.checkOrder(s) {
@@ -164,7 +149,7 @@ func (c *crash) afterDeath() {
 func (c *crash) settle() {
 	c.t.Helper()
 	torn := c.waitCommitted()
-	c.checkNow(torn)
+	c.checkAll(torn)
 	if len(torn) > 0 {
 		c.torn += len(torn)
 		for unit := range torn {
@@ -176,7 +161,7 @@ func (c *crash) settle() {
 		if left := c.waitCommitted(); len(left) > 0 {
 			c.broken("still torn after their removal: %v", left)
 		}
-		c.checkNow(nil)
+		c.checkAll(nil)
 	}
 	s, err := c.s.snapshot()
 	must(c.t, err)
@@ -188,7 +173,7 @@ func (c *crash) settle() {
 // waitCommitted returns the torn units.
 func (c *crash) waitCommitted() map[string]bool {
 	c.t.Helper()
-	r := run(c.t, c.m.env, trainfs, "wait", "-q", "--timeout", "60s", c.m.dir)
+	r := run(c.t, c.m.env, trainfs, "wait", "-q", "--timeout", patience.String(), c.m.dir)
 	torn := map[string]bool{}
 	st := c.m.status()
 	for _, u := range st.Units {
@@ -206,45 +191,31 @@ func (c *crash) waitCommitted() map[string]bool {
 	return torn
 }
 
-func (c *crash) checkNow(torn map[string]bool) {
+// checkAll holds store and mount against the book.
+func (c *crash) checkAll(torn map[string]bool) {
 	c.t.Helper()
 	s, err := c.s.snapshot()
 	must(c.t, err)
-	local := map[string]string{}
-	for p, content := range tree(c.t, c.m.dir) {
-		local[p] = sum(content)
-	}
-	for _, text := range c.b.checkAll(s, local, torn) {
+	for _, text := range c.b.checkAll(s, c.m.hashes(), torn) {
 		c.broken("%s", text)
 	}
 }
 
-// checkSent fails if anything was sent in this round that nobody had touched.
-func (c *crash) checkSent() {
-	c.t.Helper()
-	if c.s.proxy == nil {
-		return
+// hashes reads every file of the mount.
+func (m *mount) hashes() map[string]string {
+	m.t.Helper()
+	out := map[string]string{}
+	for p, content := range tree(m.t, m.dir) {
+		out[p] = sum(content)
 	}
-	all := c.s.proxy.seen(func(r request) bool { return r.method == "PUT" || r.complete })
-	for _, r := range all[c.mark:] {
-		if strings.HasPrefix(r.key, ".trainfs/") {
-			continue
-		}
-		if r.method == "PUT" {
-			c.sent += r.bytes
-		}
-	}
-	c.mark = len(all)
+	return out
 }
 
 // thirdMount reads all of it on a node that has seen nothing of it.
 func (c *crash) thirdMount() {
 	c.t.Helper()
 	m := c.s.mount(c.t)
-	got := map[string]string{}
-	for p, content := range tree(c.t, m.dir) {
-		got[p] = sum(content)
-	}
+	got := m.hashes()
 	for p, f := range c.b.files {
 		if !isTemporary(p) && !f.may[got[p]] {
 			c.broken("P8: a third mount reads %s with hash %q, want one of %q", p, got[p], listed(f.may))
@@ -258,29 +229,14 @@ func (c *crash) thirdMount() {
 	m.umount()
 }
 
-func seedOf(t *testing.T) uint64 {
-	seed := *crashSeed
-	if seed == 0 {
-		seed = rand.Uint64()
+// collectGarbage runs gc, after which nothing unfinished may be left in the store.
+func (c *crash) collectGarbage() {
+	c.t.Helper()
+	r := run(c.t, c.m.env, trainfs, "gc", "--older-than", "0s", c.s.source)
+	if r.code != 0 {
+		c.broken("gc: exit code %d\n%s", r.code, r.output)
 	}
-	t.Logf("-crash.seed=%d", seed)
-	return seed
-}
-
-// TestNothingIsLostAndNothingTornByRandomKills is P3, P4, P5 and P6.
-func TestNothingIsLostAndNothingTornByRandomKills(t *testing.T) {
-	if *killsFlag == 0 {
-		t.Skip("it kills for minutes: see make crash")
+	for _, name := range c.s.unfinished() {
+		c.broken("after gc the store has an unfinished upload: %s", name)
 	}
-	eachStore(t, func(t *testing.T, s *store) {
-		c := newCrash(t, s, seedOf(t))
-		defer func() { t.Logf("%s: %s", t.Name(), &c.tally) }()
-		for end := time.Now().Add(*crashTime); c.kills < (*killsFlag+1)/2 && time.Now().Before(end) && c.lost < 5; {
-			c.killAtRandom()
-			if c.round%20 == 0 {
-				c.thirdMount()
-			}
-		}
-		c.thirdMount()
-	})
 }

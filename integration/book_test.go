@@ -1,0 +1,190 @@
+package integration
+
+import (
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// promised is what the ledger says of one file.
+type promised struct {
+	may    map[string]bool // hashes that the file may have; "" is that it is not there
+	ever   map[string]bool // all that it had since the last settling, and then
+	open   bool            // it was open for writing at the end
+	ending bool            // and close had been called
+	next   string          // the content it was to get
+	synced bool            // fsync had returned for next, or for what it has
+}
+
+// move is a rename that had not returned.
+type unfinishedMove struct{ from, to, hash string }
+
+// book is the state that the promises add up to.
+type book struct {
+	files    map[string]*promised
+	moves    []unfinishedMove
+	touched  map[string]bool // since the last settling, also by prefix
+	finished []string        // checkpoint directories, in the order of their end
+	started  map[string]int  // how many had ended when this one began
+	bytes    int64           // closed
+	closed   int
+	wrong    []string
+}
+
+func newBook() *book {
+	return &book{files: map[string]*promised{}, touched: map[string]bool{}, started: map[string]int{}}
+}
+
+func (b *book) file(p string) *promised {
+	f := b.files[p]
+	if f == nil {
+		f = &promised{may: map[string]bool{"": true}, ever: map[string]bool{"": true}}
+		b.files[p] = f
+	}
+	b.touched[p] = true
+	return f
+}
+
+func (f *promised) is(hash string) {
+	f.may = map[string]bool{hash: true}
+	f.ever[hash] = true
+	f.open, f.ending, f.next = false, false, ""
+}
+
+func (b *book) below(dir string) (list []string) {
+	for p := range b.files {
+		if p == dir || strings.HasPrefix(p, dir+"/") {
+			list = append(list, p)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+func (b *book) add(list []promise) {
+	for _, p := range list {
+		b.touched[p.Path] = true
+		switch p.Op {
+		case opBegin:
+			f := b.file(p.Path)
+			f.open, f.ending, f.next, f.synced = true, false, p.Hash, false
+		case opSynced:
+			b.file(p.Path).synced = true
+		case opClosing:
+			b.file(p.Path).ending = true
+		case opClosed:
+			b.file(p.Path).is(p.Hash)
+			b.bytes += p.Size
+			b.closed++
+		case opRemoving:
+			for _, at := range b.below(p.Path) {
+				b.file(at).may[""] = true
+			}
+		case opRemoved:
+			for _, at := range b.below(p.Path) {
+				b.file(at).is("")
+			}
+		case opMoving:
+			b.moving(p)
+		case opMoved:
+			b.moved(p)
+		case opStarted:
+			b.started[p.Path] = len(b.finished)
+		case opFinished:
+			b.finished = append(b.finished, p.Path)
+		case opWrong:
+			b.wrong = append(b.wrong, p.Text)
+		}
+	}
+}
+
+func (b *book) moving(p promise) {
+	b.touched[p.To] = true
+	for _, at := range b.below(p.Path) {
+		from, to := b.file(at), b.file(p.To+at[len(p.Path):])
+		for hash := range from.may {
+			if hash != "" {
+				b.moves = append(b.moves, unfinishedMove{at, p.To + at[len(p.Path):], hash})
+			}
+			to.may[hash] = true
+			to.ever[hash] = true
+		}
+		from.may[""] = true
+	}
+}
+
+func (b *book) moved(p promise) {
+	b.moves = nil
+	for _, at := range b.below(p.Path) {
+		from, to := b.file(at), b.file(p.To+at[len(p.Path):])
+		for hash := range from.may {
+			if hash != "" {
+				to.is(hash)
+				to.synced = from.synced
+			}
+		}
+		from.is("")
+	}
+}
+
+// settle takes what is there as the state from now on.
+func (b *book) settle(now map[string]string) {
+	for p, f := range b.files {
+		hash := now[p]
+		f.is(hash)
+		f.ever = map[string]bool{hash: true}
+		f.synced = true
+		if hash == "" {
+			delete(b.files, p)
+		}
+	}
+	b.moves, b.finished = nil, nil
+	clear(b.touched)
+	clear(b.started)
+}
+
+// sure is the hash of each file of which there is no doubt; "" where it is gone.
+func (b *book) sure() map[string]string {
+	out := map[string]string{}
+	for p, f := range b.files {
+		if len(f.may) == 1 {
+			out[p] = listed(f.may)[0]
+		}
+	}
+	return out
+}
+
+// isTouched tells whether anything was done to a key since the last settling.
+func (b *book) isTouched(key string) bool {
+	for p := key; p != "."; p = path.Dir(p) {
+		if b.touched[p] {
+			return true
+		}
+	}
+	return false
+}
+
+// members are the files of a directory that are closed for good.
+func (b *book) members(dir string) map[string]string {
+	out := map[string]string{}
+	for _, p := range b.below(dir) {
+		if f := b.files[p]; !f.open && len(f.may) == 1 && !f.may[""] {
+			for hash := range f.may {
+				out[p] = hash
+			}
+		}
+	}
+	return out
+}
+
+func oneOf(hash string, sets ...map[string]bool) bool {
+	for _, s := range sets {
+		if s[hash] {
+			return true
+		}
+	}
+	return false
+}
+
+func listed(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
