@@ -48,6 +48,7 @@ var only = []struct{ prefix, importer string }{
 	{"github.com/vbauerster/mpb/", "cmd/trainfs"},
 	{"github.com/prometheus/", "cmd/trainfs/monitor"},
 	{"go.yaml.in/yaml/", "cmd/trainfs"},
+	{"github.com/coreos/go-systemd/", "cmd/trainfs"},
 	{"github.com/aws/", "backend/s3"},
 	{"cloud.google.com/go/", "backend/gcs"},
 	{"google.golang.org/api/", "backend/gcs"},

@@ -33,7 +33,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or option, 3 a --timeout pass
 			mountCommand(), umountCommand(),
 			statusCommand(), waitCommand(), commitCommand(), flushCommand(),
 			cacheCommand(), prefetchCommand(), evictCommand(), verifyCommand(), fsckCommand(), gcCommand(),
-			doctorCommand(), configCommand(), optionsCommand(), completionCommand(), manCommand(), versionCommand(),
+			doctorCommand(), configCommand(), optionsCommand(), logLevelCommand(), completionCommand(), manCommand(), versionCommand(),
 		},
 	}
 	app.CustomAppHelpTemplate = strings.Replace(cli.AppHelpTemplate,

@@ -37,6 +37,8 @@ type controlled interface {
 	Evict(ctx context.Context, paths []string) (evictAnswer, error)
 	// Verify compares what the store has; report is called from one goroutine at a time.
 	Verify(ctx context.Context, paths []string, report func(uploader.VerifyEvent)) (uploader.VerifyResult, error)
+
+	SetLogLevel(name string) (holds string, err error) // "" changes nothing
 }
 
 // errBusy is Shutdown's answer while files of the mount are in use.
@@ -151,6 +153,7 @@ func (s *controlServer) routes() http.Handler {
 	mux.HandleFunc("POST "+controlPrefix+"/prefetch", s.prefetch)
 	mux.HandleFunc("POST "+controlPrefix+"/evict", s.evict)
 	mux.HandleFunc("POST "+controlPrefix+"/verify", s.verify)
+	mux.HandleFunc("POST "+controlPrefix+"/log-level", s.logLevel)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answerError(w, http.StatusNotFound, fmt.Errorf(
 			"this daemon (trainfs %s) does not know the request %s %q; it speaks %s: use a trainfs command of the same version",

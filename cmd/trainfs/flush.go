@@ -110,7 +110,7 @@ func (f *flush) run(ctx context.Context) error {
 	}
 	log := slog.New(slog.DiscardHandler)
 	if !f.quiet {
-		log = newLogger(newLogSink(os.Stderr), "warn", c.LogFormat, c.Debug)
+		log = newLogger(newLogSink(os.Stderr), newLogLevel("warn", c.Debug), c.LogFormat)
 	}
 	p, err := buildParts(ctx, c, log)
 	if errors.Is(err, cache.ErrLocked) {

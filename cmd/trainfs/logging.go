@@ -109,16 +109,9 @@ func openLog(path string) (*os.File, error) {
 	return f, nil
 }
 
-// newLogger gives the logger that log_level, log_format and debug ask for.
-func newLogger(w io.Writer, level, format string, debug bool) *slog.Logger {
-	o := &slog.HandlerOptions{}
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err == nil {
-		o.Level = l
-	}
-	if debug {
-		o.Level = slog.LevelDebug
-	}
+// newLogger gives a logger in the format that log_format asks for.
+func newLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,7 @@ func TestLogFileBeginsWithWhatCameBeforeIt(t *testing.T) {
 	var stderr bytes.Buffer
 	sink := newLogSink(&stderr)
 	defer sink.Close()
-	log := newLogger(sink, "info", "text", false)
+	log := newLogger(sink, slog.LevelInfo, "text")
 	log.Info("early")
 	path := filepath.Join(t.TempDir(), "log")
 	if err := sink.openFile(path); err != nil {
@@ -62,7 +63,7 @@ func TestHangupOpensTheLogAnew(t *testing.T) {
 		}
 	}
 	stop()
-	newLogger(sink, "info", "json", false).Info("after")
+	newLogger(sink, slog.LevelInfo, "json").Info("after")
 	if text := readFile(t, path); !strings.Contains(text, `"msg":"after"`) {
 		t.Errorf("%q", text)
 	}
@@ -84,7 +85,7 @@ func TestLogThatCannotBeReopenedStaysWhereItIs(t *testing.T) {
 	if err := sink.reopen(); err == nil {
 		t.Error("no error")
 	}
-	newLogger(sink, "info", "text", false).Info("after")
+	newLogger(sink, slog.LevelInfo, "text").Info("after")
 	if text := readFile(t, filepath.Join(dir+"-away", "log")); !strings.Contains(text, "after") {
 		t.Errorf("%q", text)
 	}
@@ -97,7 +98,7 @@ func TestLogLevels(t *testing.T) {
 		want  string
 	}{{"error", false, "E"}, {"warn", false, "WE"}, {"info", false, "IWE"}, {"debug", false, "DIWE"}, {"error", true, "DIWE"}} {
 		var out bytes.Buffer
-		log := newLogger(&out, tt.level, "text", tt.debug)
+		log := newLogger(&out, newLogLevel(tt.level, tt.debug), "text")
 		log.Debug("D")
 		log.Info("I")
 		log.Warn("W")

@@ -27,7 +27,7 @@ func TestManualPagesNameEveryCommandFlagAndOption(t *testing.T) {
 			if c.Hidden || c.Name == "help" {
 				continue
 			}
-			if !strings.Contains(page, ".SS trainfs "+above+c.Name) {
+			if !strings.Contains(page, ".SS trainfs "+roffEscape(above+c.Name)) {
 				t.Errorf("trainfs(8) does not have the command %s%s", above, c.Name)
 			}
 			for _, f := range ownFlags(c) {

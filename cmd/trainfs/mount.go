@@ -142,8 +142,7 @@ func runForeground(ctx context.Context, c *Config, stderr io.Writer) error {
 		}
 		return nil
 	}
-	log := newLogger(sink, c.LogLevel, c.LogFormat, c.Debug)
-	return serveMount(ctx, c, log, sink, c.LogFile, ready)
+	return serveMount(ctx, c, sink, c.LogFile, true, ready)
 }
 
 // runDaemon is the daemon: it reports to the process that started it, and then serves.
@@ -161,12 +160,11 @@ func (r *mountRequest) runDaemon(ctx context.Context) error {
 	// words of this process, and those of fusermount3.
 	sink := newLogSink(io.Discard)
 	defer sink.Close()
-	log := newLogger(sink, c.LogLevel, c.LogFormat, c.Debug)
-	err = serveMount(ctx, c, log, sink, logFile, func(warnings []string) error {
+	err = serveMount(ctx, c, sink, logFile, false, func(warnings []string) error {
 		return errors.Join(sink.takeStderr(), rep.send(nil, warnings))
 	})
 	if err != nil && rep.sent() { // nobody listens any more
-		log.Error("stopped", "err", err)
+		newLogger(sink, slog.LevelInfo, c.LogFormat).Error("stopped", "err", err)
 		return told(err)
 	}
 	return told(errors.Join(err, rep.send(err, nil)))
@@ -174,7 +172,10 @@ func (r *mountRequest) runDaemon(ctx context.Context) error {
 
 // serveMount mounts and serves. A log file inside the cache directory is opened once the
 // cache is known to be ours.
-func serveMount(ctx context.Context, c *Config, log *slog.Logger, sink *logSink, logFile string, ready func(warnings []string) error) error {
+func serveMount(ctx context.Context, c *Config, sink *logSink, logFile string, foreground bool, ready func(warnings []string) error) error {
+	level := newLogLevel(c.LogLevel, c.Debug)
+	log := newLogger(sink, level, c.LogFormat)
+	defer level.toggleOnSignal(log)()
 	ctx, stopSignals := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
 	defer stopSignals()
 	context.AfterFunc(ctx, stopSignals) // a second signal ends the process at once; the journal is safe
@@ -203,7 +204,10 @@ func serveMount(ctx context.Context, c *Config, log *slog.Logger, sink *logSink,
 		}
 	}
 	defer reopenOnHangup(sink, log.Error)()
-	s := &session{cfg: c, log: log, parts: p}
+	s := &session{cfg: c, log: log, level: level, parts: p}
+	if foreground {
+		s.service = newService(log)
+	}
 	return s.run(ctx, func() error { return ready(warnings) })
 }
 

@@ -143,7 +143,7 @@ var optionTable = []option{
 		help:  "where the daemon logs (with -f: stderr unless given); SIGHUP opens it anew",
 		field: func(c *Config) any { return &c.LogFile }},
 	{name: "log_level", kind: kindEnum, group: groupLog, def: "info", values: []string{"debug", "info", "warn", "error"},
-		help:  "least level that is logged",
+		help:  "least level that is logged; changed while mounted by trainfs log-level, or SIGUSR2 (debug and back)",
 		field: func(c *Config) any { return &c.LogLevel }},
 	{name: "log_format", kind: kindEnum, group: groupLog, def: "text", values: []string{"text", "json"},
 		help:  "form of a log line",

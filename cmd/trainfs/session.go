@@ -71,8 +71,10 @@ const (
 type session struct {
 	cfg     *Config
 	log     *slog.Logger
+	level   *logLevel
 	parts   *parts
 	fs      fileSystem
+	service *service        // nil in the background
 	watched *monitor.Server // nil without metrics=
 	started time.Time
 
@@ -130,6 +132,8 @@ func (s *session) run(ctx context.Context, ready func() error) (err error) {
 	}
 
 	if err = s.answer(ctx, ready); err == nil {
+		s.service.ready(s.cfg.MountPoint)
+		group.Go(func() error { s.service.watch(requests, s.fs.Answers); return nil })
 		s.log.Info("mounted", "path", s.cfg.MountPoint, "source", s.cfg.Source, "version", version, "pid", os.Getpid())
 		s.serve(failed)
 	}
@@ -178,6 +182,7 @@ func (s *session) serve(ctx context.Context) {
 // stop unmounts, lazily if need be, and gives uploads stop_timeout to finish; what they do
 // not reach is in the journal.
 func (s *session) stop(mayWait bool) {
+	s.service.stopping(s.cfg.StopTimeout + goneGrace + abortGrace)
 	clean := s.unmount()
 	if mayWait && !s.noWait.Load() && s.cfg.StopTimeout > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StopTimeout)

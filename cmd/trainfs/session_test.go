@@ -29,7 +29,7 @@ func startRig(t *testing.T, prepare func(*rig)) *rig {
 	t.Helper()
 	r := &rig{engine: newFakeEngine(), fs: newFakeFS(), ended: make(chan error, 1)}
 	c := &Config{CacheDir: t.TempDir(), MountPoint: "/mnt/test", Source: "s3://b", MountTimeout: time.Minute, StopTimeout: time.Minute}
-	r.s = &session{cfg: c, log: quietLog(), parts: &parts{
+	r.s = &session{cfg: c, log: quietLog(), level: newLogLevel("info", false), parts: &parts{
 		engine: r.engine,
 		mount:  func() (fileSystem, error) { return r.fs, nil },
 		close:  func() error { r.closed = true; return nil },
