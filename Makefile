@@ -12,7 +12,7 @@ KILLS ?= 100
 CRASHTIME ?= 10m
 BENCHFLAGS ?= --readme README.md
 
-.PHONY: build install demo test acceptance names model crash ray fuzz bench stores page-test clean
+.PHONY: packages alerts-test build install demo test acceptance names model crash ray fuzz bench stores page-test clean
 
 build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
 	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -56,6 +56,12 @@ page-test: # the status page in a real browser; leaves page.png in dist/
 	mkdir -p dist
 	TRAINFS_CHROMIUM=$${TRAINFS_CHROMIUM:-$$(command -v chromium || command -v google-chrome)} \
 	TRAINFS_SCREENSHOT=$(CURDIR)/dist/page.png go test -count=1 -v -timeout 5m -run TestPageInABrowser ./cmd/trainfs/monitor
+
+packages: # dist/*.deb and *.rpm, reproducible; the .deb is installed and used in a copy of this machine, as root
+	./scripts/packages --try
+
+alerts-test: # alert rules and metrics, held to promtool
+	./scripts/alerts-test
 
 clean:
 	rm -rf bin dist
