@@ -12,7 +12,7 @@ KILLS ?= 100
 CRASHTIME ?= 10m
 BENCHFLAGS ?= --readme README.md
 
-.PHONY: packages alerts-test build install demo test acceptance names model crash ray fuzz bench stores page-test clean
+.PHONY: packages alerts-test manifests-test build install demo test acceptance names model crash ray fuzz bench stores page-test clean
 
 build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
 	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -62,6 +62,9 @@ packages: # dist/*.deb and *.rpm, reproducible; the .deb is installed and used i
 
 alerts-test: # alert rules and metrics, held to promtool
 	./scripts/alerts-test
+
+manifests-test: # the Kubernetes manifests, held to the types of Kubernetes and KubeRay
+	cd packaging/kubernetes/schema && go test -count=1 ./...
 
 clean:
 	rm -rf bin dist
