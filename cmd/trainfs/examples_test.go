@@ -17,7 +17,7 @@ func packaged(t *testing.T, path string) string {
 // takes fails unless the program takes a mount as it is asked for.
 func takes(t *testing.T, what string, r *mountRequest) {
 	t.Helper()
-	if _, _, err := r.resolved(environ{}); err != nil {
+	if _, _, err := r.resolved(testEnviron(nil, 0, t.TempDir())); err != nil {
 		t.Errorf("%s: %v", what, err)
 	}
 }
