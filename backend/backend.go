@@ -211,6 +211,9 @@ type Capabilities struct {
 	MaxSize     int64 // of one object
 	// ConditionalPut tells that IfAbsent is checked by the store itself, in one step.
 	ConditionalPut bool
+	// WholeFiles tells that an upload in one part is published at once, and one in several
+	// has to be put together: a file is then best uploaded in one part, however large.
+	WholeFiles bool
 	// KeepsAttrInList tells that List fills Attr.
 	KeepsAttrInList bool
 }

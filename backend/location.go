@@ -1,24 +1,26 @@
 package backend
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
 // Location is a storage path taken apart.
 type Location struct {
-	Scheme string // "s3", "gs" or "file"
-	Bucket string // "" for file
+	Scheme string // "s3", "gs", "hdfs" or "file"
+	Bucket string // "" for file; for hdfs host:port of a name node, or the name of a service, or ""
 	Prefix string // no slash at either end; for file the directory without its leading slash
 
 	// Params are the options of the URL, validated and in one form each:
 	// endpoint_override (a URL), region, scheme, path_style ("true" or "false"), and what
-	// stands for a user in gs:// URLs, anonymous ("true").
+	// stands for a user in gs:// URLs, anonymous ("true"), and in hdfs:// URLs, user.
 	Params map[string]string
 }
 
@@ -39,14 +41,15 @@ func (l Location) String() string {
 }
 
 var (
-	supportedSchemes = []string{"s3", "gs", "gcs", "file"}
-	plannedSchemes   = []string{"hdfs", "viewfs", "abfs", "abfss", "az"}
+	supportedSchemes = []string{"s3", "gs", "gcs", "hdfs", "file"}
+	plannedSchemes   = []string{"abfs", "abfss", "az"}
 )
 
 // ParseLocation takes a storage path in the forms that Ray and pyarrow take:
 //
 //	s3://bucket/path?endpoint_override=http://localhost:9000&region=eu-west-1&scheme=http
 //	gs://bucket/path, gcs://bucket/path, gs://anonymous@bucket/path
+//	hdfs://host:port/path, hdfs://user@host:port/path?replication=3
 //	file:///path
 //	/path
 //
@@ -89,6 +92,10 @@ func parseLocation(source string) (Location, error) {
 		scheme = "gs"
 		authority, anonymous = strings.CutPrefix(authority, "anonymous@")
 	}
+	user := ""
+	if scheme == "hdfs" {
+		user, authority = hdfsUser(authority)
+	}
 	if err := checkAuthority(scheme, authority, rawPath); err != nil {
 		return Location{}, err
 	}
@@ -106,16 +113,32 @@ func parseLocation(source string) (Location, error) {
 	if l.Params, err = parseParams(scheme, query); err == nil && anonymous {
 		l.Params["anonymous"] = "true"
 	}
+	if err == nil && user != "" {
+		l.Params["user"] = user
+	}
 	return l, err
 }
 
+// hdfsUser takes a user's name off host:port. HDFS has no passwords: a colon in front of
+// the '@' is a mistake, which checkAuthority then finds.
+func hdfsUser(authority string) (user, host string) {
+	user, host, ok := strings.Cut(authority, "@")
+	if !ok || user == "" || strings.ContainsAny(user, ":@") {
+		return "", authority
+	}
+	return user, host
+}
+
 func checkScheme(scheme string) error {
-	supported := "supported are s3://, gs://, file:// and absolute paths"
+	supported := "supported are s3://, gs://, hdfs://, file:// and absolute paths"
 	switch {
 	case slices.Contains(supportedSchemes, scheme):
 		return nil
 	case slices.Contains(plannedSchemes, scheme):
 		return fmt.Errorf("%s:// is not supported yet; %s", scheme, supported)
+	}
+	if scheme == "viewfs" {
+		return errors.New("viewfs:// is a table of other paths: name the hdfs:// path that it leads to")
 	}
 	known := slices.Concat(supportedSchemes, plannedSchemes)
 	return fmt.Errorf("unknown scheme before ://%s; %s", didYouMean(scheme, known), supported)
@@ -131,6 +154,12 @@ func checkAuthority(scheme, authority, rawPath string) error {
 	if scheme == "file" {
 		if authority != "" && authority != "localhost" {
 			return errors.New("file:// takes three slashes and a path of this machine: file:///path")
+		}
+		return nil
+	}
+	if scheme == "hdfs" {
+		if authority != "" && !isHostPort(authority) {
+			return errors.New("impossible name node: wanted hdfs://host:port/path, or hdfs:///path with HADOOP_CONF_DIR")
 		}
 		return nil
 	}
@@ -152,7 +181,18 @@ var chainAdvice = map[string]string{
 	"s3": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
 	"gs": "set GOOGLE_APPLICATION_CREDENTIALS, or give the machine a service account; " +
 		"a public bucket takes gs://anonymous@bucket/path",
+	"hdfs": "HDFS takes a user's name alone, hdfs://user@host:port/path",
 	"file": "a path of this machine needs none",
+}
+
+// isHostPort takes a host or an address, with a port or without.
+func isHostPort(authority string) bool {
+	u, err := url.Parse("hdfs://" + authority)
+	if err != nil || u.Hostname() == "" || u.User != nil {
+		return false
+	}
+	port, err := strconv.Atoi(cmp.Or(u.Port(), "1"))
+	return err == nil && port > 0 && port < 65536 && !strings.HasSuffix(authority, ":")
 }
 
 // isBucket is wider than AWS's rules, since other servers' are.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -20,6 +21,12 @@ var urlParams = map[string]map[string]func(value string) (string, error){
 		"force_virtual_addressing": boolParam,
 		"allow_bucket_creation":    boolParam,
 	},
+	"hdfs": {
+		"user":               userParam,
+		"replication":        countParam,
+		"default_block_size": countParam,
+		"buffer_size":        ignoredParam, // trainfs has its own
+	},
 	"gs": {
 		"endpoint_override":       endpointParam,
 		"scheme":                  schemeParam,
@@ -30,7 +37,7 @@ var urlParams = map[string]map[string]func(value string) (string, error){
 }
 
 // secretParams are what other tools take in URLs and trainfs does not.
-var secretParams = []string{"access_key", "secret_key", "session_token", "access_token", "credentials", "json_credentials"}
+var secretParams = []string{"kerb_ticket", "access_key", "secret_key", "session_token", "access_token", "credentials", "json_credentials"}
 
 func parseParams(scheme, query string) (map[string]string, error) {
 	values, err := url.ParseQuery(query)
@@ -153,6 +160,20 @@ func schemeParam(value string) (string, error) {
 		return v, nil
 	}
 	return "", errors.New("wanted http or https")
+}
+
+func userParam(value string) (string, error) {
+	if value == "" || strings.ContainsAny(value, ":/@") {
+		return "", errors.New("wanted the name of a user")
+	}
+	return value, nil
+}
+
+func countParam(value string) (string, error) {
+	if n, err := strconv.ParseInt(value, 10, 63); err != nil || n < 1 {
+		return "", errors.New("wanted a number above 0")
+	}
+	return value, nil
 }
 
 // ignoredParam is for what changes nothing here; "" goes into no Location.

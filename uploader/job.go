@@ -297,6 +297,9 @@ func (j *job) publish(ctx context.Context, attr backend.Attr, ifAbsent bool) (ba
 // partSize grows with the file, so that the store's number of parts suffices.
 func partSize(size, part int64, caps backend.Capabilities) int64 {
 	const round = 1 << 20
+	if caps.WholeFiles {
+		part = size
+	}
 	part = max(part, caps.MinPartSize)
 	if caps.MaxParts > 0 {
 		if need := (size + int64(caps.MaxParts) - 1) / int64(caps.MaxParts); need > part {

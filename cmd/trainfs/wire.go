@@ -12,6 +12,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/file"
 	"github.com/trainfs/trainfs/backend/gcs"
+	"github.com/trainfs/trainfs/backend/hdfs"
 	"github.com/trainfs/trainfs/backend/s3"
 	"github.com/trainfs/trainfs/cache"
 	"github.com/trainfs/trainfs/cmd/trainfs/monitor"
@@ -103,6 +104,9 @@ var openers = map[string]func(ctx context.Context, c *Config, loc backend.Locati
 	"gs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
 		return gcs.Open(ctx, loc, gcs.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked,
 			StorageClass: c.StorageClass, ACL: c.ACL, KMSKey: c.KMSKey, UserProject: c.UserProject})
+	},
+	"hdfs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
+		return hdfs.Open(ctx, loc, hdfs.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked})
 	},
 	"file": func(ctx context.Context, c *Config, loc backend.Location, _ bool) (backend.Store, error) {
 		return file.Open(sweeping(ctx, c), loc)
