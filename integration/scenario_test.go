@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/backend/storetest/fakegcs"
+	"github.com/trainfs/trainfs/backend/storetest/minihdfs"
 )
 
 // scenarioStores are the stores that a run from the first write to the last delete is
@@ -19,6 +20,12 @@ var scenarioStores = map[string]func(*testing.T) *store{
 	"file": fileStore,
 	"s3":   s3Store,
 	"gcs":  gcsStore,
+	"hdfs": hdfsStore,
+}
+
+func hdfsStore(t *testing.T) *store {
+	cluster := minihdfs.Start(t)
+	return &store{t: t, source: cluster.URL("runs/a"), raw: openRaw(t, cluster.URL("runs/a"), nil)}
 }
 
 func gcsStore(t *testing.T) *store {

@@ -17,6 +17,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/file"
 	"github.com/trainfs/trainfs/backend/gcs"
+	"github.com/trainfs/trainfs/backend/hdfs"
 	"github.com/trainfs/trainfs/backend/s3"
 	"github.com/trainfs/trainfs/backend/storetest/versitygw"
 )
@@ -81,6 +82,8 @@ func openRaw(t *testing.T, source string, env []string) backend.Store {
 		raw, err = s3.Open(context.Background(), loc, s3.Options{})
 	case "gs":
 		raw, err = gcs.Open(context.Background(), loc, gcs.Options{})
+	case "hdfs":
+		raw, err = hdfs.Open(context.Background(), loc, hdfs.Options{})
 	default:
 		raw, err = file.Open(context.Background(), loc)
 	}

@@ -47,6 +47,8 @@ type Store struct {
 	where   place
 	options hdfs.ClientOptions
 
+	connecting sync.Mutex // held while a client connects
+
 	mu     sync.Mutex
 	client *hdfs.Client // nil until the first call that a name node answers
 	closed bool
@@ -127,37 +129,50 @@ func (s *Store) Capabilities() backend.Capabilities {
 	}
 }
 
+// Close does not wait for a name node that keeps a call waiting.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	if s.client == nil {
-		return nil
+	if s.client != nil {
+		go s.client.Close()
+		s.client = nil
 	}
-	c := s.client
-	s.client = nil
-	return c.Close()
+	return nil
 }
 
-// connected gives the client, and connects it at first.
-func (s *Store) connected() (*hdfs.Client, error) {
+// current gives the client, if there is one yet.
+func (s *Store) current() (*hdfs.Client, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, os.ErrClosed
 	}
-	if s.client == nil {
-		c, err := hdfs.NewClient(s.options)
-		if err != nil {
-			return nil, err
-		}
-		// The client asks for these once, and keeps them without a lock.
-		if _, err := c.ServerDefaults(); err != nil {
-			return nil, errors.Join(err, c.Close())
-		}
-		s.client = c
-	}
 	return s.client, nil
+}
+
+// connected gives the client, and connects it at first.
+func (s *Store) connected() (*hdfs.Client, error) {
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
+	if c, err := s.current(); c != nil || err != nil {
+		return c, err
+	}
+	c, err := hdfs.NewClient(s.options)
+	if err != nil {
+		return nil, err
+	}
+	// The client asks for these once, and keeps them without a lock.
+	if _, err := c.ServerDefaults(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errors.Join(os.ErrClosed, c.Close())
+	}
+	s.client = c
+	return c, nil
 }
 
 // call makes calls of the client, which knows no contexts: when ctx ends it returns, and
