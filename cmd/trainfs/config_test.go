@@ -133,7 +133,7 @@ func TestContradictionsAreErrors(t *testing.T) {
 		{"s3://b", "tags==x", "at most ten"},
 		{dir, "cache_dir=" + dir + "/cache", "overlap"},
 		{dir + "/store", "cache_dir=" + dir, "overlap"},
-		{"viewfs:///b", "", "not supported yet"},
+		{"viewfs:///b", "", "name the hdfs:// path"},
 		{"s3://key:hunter2@b", "", "credentials"},
 		{"ftp://b", "", "scheme"},
 		{"just-a-name", "", "neither an absolute path nor a URL"},
