@@ -17,12 +17,8 @@ import (
 const pageLimit = 10_000
 
 func (s *Store) List(ctx context.Context, o backend.ListOptions) (backend.Page, error) {
-	l := &lister{ctx: ctx, store: s, ListOptions: o}
-	if l.Limit <= 0 || l.Limit > pageLimit {
-		l.Limit = pageLimit
-	}
-	// The walk starts at the deepest directory that the prefix names whole.
-	key := o.Prefix[:strings.LastIndexByte(o.Prefix, '/')+1]
+	l := &lister{ctx: ctx, store: s, Pager: backend.NewPager(o, pageLimit)}
+	key := l.Start()
 	if key != "" && (backend.CheckKey(backend.OpList, key) != nil || reserved(strings.TrimSuffix(key, "/"))) {
 		return backend.Page{}, nil // no object can have such a key
 	}
@@ -30,22 +26,17 @@ func (s *Store) List(ctx context.Context, o backend.ListOptions) (backend.Page, 
 	if err == nil {
 		err = l.enter(s.root, "./"+key, key)
 	}
-	if err != nil && !errors.Is(err, errFull) && !missing(err) {
+	if err != nil && !errors.Is(err, backend.ErrPageFull) && !missing(err) {
 		return backend.Page{}, fail(backend.OpList, o.Prefix, err)
 	}
-	return l.page, nil
+	return l.Page, nil
 }
-
-// errFull ends the walk when the page is full and there is more.
-var errFull = errors.New("page is full")
 
 // lister walks the tree in the byte order of its keys and fills a page.
 type lister struct {
-	backend.ListOptions
+	*backend.Pager
 	ctx   context.Context
 	store *Store
-	page  backend.Page
-	last  string
 }
 
 // enter walks the directory called name in parent, whose keys begin with key.
@@ -64,7 +55,7 @@ func (l *lister) enter(parent *os.File, name, key string) error {
 	}
 	for _, name := range names {
 		full := key + name
-		if !strings.HasPrefix(full, l.Prefix) || l.before(full) || l.store.hidden(full) {
+		if l.Skip(full) || l.store.hidden(full) {
 			continue
 		}
 		if err := l.ctx.Err(); err != nil {
@@ -81,14 +72,10 @@ func (l *lister) visit(dir *os.File, name, full string) error {
 	if !strings.HasSuffix(name, "/") {
 		return l.file(dir, name, full)
 	}
-	if !l.grouped(full) {
-		return l.enter(dir, name, full)
+	if l.Grouped(full) {
+		return l.AddPrefix(full)
 	}
-	if err := l.room(full); err != nil {
-		return err
-	}
-	l.page.Prefixes = append(l.page.Prefixes, full)
-	return nil
+	return l.enter(dir, name, full)
 }
 
 func (l *lister) file(dir *os.File, name, full string) error {
@@ -99,7 +86,7 @@ func (l *lister) file(dir *os.File, name, full string) error {
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFLNK {
 		return nil
 	}
-	return l.add(object(full, &st))
+	return l.Add(object(full, &st))
 }
 
 func (l *lister) marker(dir *os.File, key string) error {
@@ -107,35 +94,7 @@ func (l *lister) marker(dir *os.File, key string) error {
 	if err != nil || !ok || key <= l.Token || !strings.HasPrefix(key, l.Prefix) {
 		return err
 	}
-	return l.add(obj)
-}
-
-func (l *lister) add(obj backend.Object) error {
-	if err := l.room(obj.Key); err != nil {
-		return err
-	}
-	l.page.Objects = append(l.page.Objects, obj)
-	return nil
-}
-
-// room makes a place on the page for key, or sets the token for the next page.
-func (l *lister) room(key string) error {
-	if len(l.page.Objects)+len(l.page.Prefixes) == l.Limit {
-		l.page.Token = l.last
-		return errFull
-	}
-	l.last = key
-	return nil
-}
-
-// before tells that key, and everything below it, was on an earlier page.
-func (l *lister) before(key string) bool {
-	return key <= l.Token && (l.grouped(key) || !strings.HasPrefix(l.Token, key))
-}
-
-// grouped tells that key is reported alone, for what lies below it or because nothing can.
-func (l *lister) grouped(key string) bool {
-	return !strings.HasSuffix(key, "/") || l.Shallow && key != l.Prefix
+	return l.Add(obj)
 }
 
 // hidden tells that key is the staging directory, or one that holds nothing else.

@@ -19,21 +19,18 @@ func (s *Store) List(ctx context.Context, o backend.ListOptions) (backend.Page, 
 	if err := ctx.Err(); err != nil {
 		return backend.Page{}, &backend.Error{Op: backend.OpList, Key: o.Prefix, Err: err}
 	}
-	if o.Limit <= 0 || o.Limit > pageLimit {
-		o.Limit = pageLimit
-	}
-	// The walk starts at the deepest directory that the prefix names whole.
-	key := o.Prefix[:strings.LastIndexByte(o.Prefix, '/')+1]
+	pager := backend.NewPager(o, pageLimit)
+	key := pager.Start()
 	if key != "" && (backend.CheckKey(backend.OpList, key) != nil || reserved(strings.TrimSuffix(key, "/"))) {
 		return backend.Page{}, nil // no object can have such a key
 	}
 	page, err := call(ctx, s, func(c *hdfs.Client) (backend.Page, error) {
-		w := &walk{ListOptions: o, ctx: ctx, s: s, c: c}
+		w := &walk{Pager: pager, ctx: ctx, s: s, c: c}
 		err := w.enter(key)
-		if errors.Is(err, errFull) || missing(err) || exceptions[exceptionOf(err)] == backend.ErrInvalidKey {
+		if errors.Is(err, backend.ErrPageFull) || missing(err) || exceptions[exceptionOf(err)] == backend.ErrInvalidKey {
 			err = nil
 		}
-		return w.page, err
+		return w.Page, err
 	})
 	if err != nil {
 		return backend.Page{}, fail(backend.OpList, o.Prefix, err)
@@ -41,17 +38,12 @@ func (s *Store) List(ctx context.Context, o backend.ListOptions) (backend.Page, 
 	return page, nil
 }
 
-// errFull ends a walk when the page is full and there is more.
-var errFull = errors.New("page is full")
-
 // walk goes through directories in the byte order of their keys, and fills a page.
 type walk struct {
-	backend.ListOptions
-	ctx  context.Context
-	s    *Store
-	c    *hdfs.Client
-	page backend.Page
-	last string
+	*backend.Pager
+	ctx context.Context
+	s   *Store
+	c   *hdfs.Client
 }
 
 type entry struct {
@@ -93,7 +85,7 @@ func (w *walk) enter(dir string) error {
 		return w.marker(dir)
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.key, w.Prefix) || w.before(e.key) || w.hidden(e.key) {
+		if w.Skip(e.key) || w.hidden(e.key) {
 			continue
 		}
 		if err := w.visit(e); err != nil && !missing(err) { // gone since
@@ -106,19 +98,11 @@ func (w *walk) enter(dir string) error {
 func (w *walk) visit(e entry) error {
 	switch {
 	case !e.IsDir():
-		if err := w.room(e.key); err != nil {
-			return err
-		}
-		w.page.Objects = append(w.page.Objects, listed(e.key, e.FileInfo))
-	case !w.grouped(e.key):
-		return w.enter(e.key)
-	default:
-		if err := w.room(e.key); err != nil {
-			return err
-		}
-		w.page.Prefixes = append(w.page.Prefixes, e.key)
+		return w.Add(listed(e.key, e.FileInfo))
+	case w.Grouped(e.key):
+		return w.AddPrefix(e.key)
 	}
-	return nil
+	return w.enter(e.key)
 }
 
 // marker lists a directory that is empty, and there by itself.
@@ -130,35 +114,11 @@ func (w *walk) marker(dir string) error {
 	if errors.Is(err, backend.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		err = w.room(dir)
-	}
 	if err != nil {
 		return err
 	}
 	obj.Attr = backend.Attr{}
-	w.page.Objects = append(w.page.Objects, obj)
-	return nil
-}
-
-// room makes a place on the page for key, or sets the token for the next page.
-func (w *walk) room(key string) error {
-	if len(w.page.Objects)+len(w.page.Prefixes) == w.Limit {
-		w.page.Token = w.last
-		return errFull
-	}
-	w.last = key
-	return nil
-}
-
-// before tells that key, and all below it, was on an earlier page.
-func (w *walk) before(key string) bool {
-	return key <= w.Token && (w.grouped(key) || !strings.HasPrefix(w.Token, key))
-}
-
-// grouped tells that key is reported alone.
-func (w *walk) grouped(key string) bool {
-	return !strings.HasSuffix(key, "/") || w.Shallow && key != w.Prefix
+	return w.Add(obj)
 }
 
 // hidden tells that key is the staging directory, or one that holds nothing else.
