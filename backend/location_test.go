@@ -160,17 +160,24 @@ func TestParseLocationRefusesSecretsWithoutRepeatingThem(t *testing.T) {
 	}
 }
 
+// secretIn tells whether the word stands where people put secrets; elsewhere it is a name.
+func secretIn(source string) bool {
+	before, _, at := strings.Cut(source, "@")
+	path, params, _ := strings.Cut(source, "?")
+	return at && strings.Contains(before, "hunter2") || path != "" && strings.Contains("&"+params, "&secret_key=hunter2")
+}
+
 func FuzzParseLocation(f *testing.F) {
 	for _, seed := range append([]string{
 		"/data", "file:///a%20b", "s3://bucket/a/b?endpoint_override=http://localhost:9000&region=eu-west-1&scheme=http",
-		"s3://b/%2e%2e/", "s3://b?path_style=1", "gs://b/p", "s3://b/a%2Fb", "s3://b/\xff", "s3://é/p",
+		"gs://hunter2A", "s3://b/%2e%2e/", "s3://b?path_style=1", "gs://b/p", "s3://b/a%2Fb", "s3://b/\xff", "s3://é/p",
 	}, secretSources...) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, source string) {
 		l, err := ParseLocation(source)
 		if err != nil {
-			if strings.Contains(err.Error(), "hunter2") {
+			if secretIn(source) && strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("the error repeats the secret: %v", err)
 			}
 			return

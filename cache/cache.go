@@ -112,30 +112,35 @@ type Cache struct {
 	committer Committer
 	wake      chan struct{} // a unit may have become due
 	squeeze   chan struct{} // somebody waits for room
+	mappings  chan struct{} // a file that was closed is still mapped
 	stop      chan struct{}
 	endWatch  context.CancelFunc
 	loops     sync.WaitGroup
 
+	mappedLook sync.Mutex // one at a time; taken before mu
+
 	mu struct {
 		sync.Mutex
-		units   map[string]*Unit
-		handles map[*Handle]struct{}       // open for writing
-		writers map[string]int             // the same, counted by path
-		opened  map[string]int             // by path, for reading too; a rename leaves those of readers behind
-		tombs   map[string]tombstone       // by key
-		torn    map[string]*tornRecord     // by unit
-		unknown map[string]struct{}        // dirty files whose history this node does not know (I6)
-		unasked map[string]struct{}        // names that counted as missing because nobody could look
-		links   map[uint64]map[string]bool // inode -> its paths, for files with several
-		closed  map[string]time.Time       // files of open units that could be staged early
-		recent  map[string]recheck         // committed files that a forgotten mapping may still change
-		leaving map[*Unit]struct{}         // gone here, and still in the uploader's hands
-		moving  int                        // renames whose tombstones are there, and whose new units are not yet
-		moved   map[string]movedRecord     // files renamed in the store only
-		usage   usage
-		seq     uint64
-		changed chan struct{} // closed and replaced whenever a unit's state changes
-		stats   counters
+		units    map[string]*Unit
+		handles  map[*Handle]struct{}       // open for writing
+		mapped   map[*Handle]mapping        // of these, closed and still mapped
+		unclosed map[uint64]int             // those not closed, counted by inode
+		writers  map[string]int             // the same, counted by path
+		opened   map[string]int             // by path, for reading too; a rename leaves those of readers behind
+		tombs    map[string]tombstone       // by key
+		torn     map[string]*tornRecord     // by unit
+		unknown  map[string]struct{}        // dirty files whose history this node does not know (I6)
+		unasked  map[string]struct{}        // names that counted as missing because nobody could look
+		links    map[uint64]map[string]bool // inode -> its paths, for files with several
+		closed   map[string]time.Time       // files of open units that could be staged early
+		recent   map[string]recheck         // committed files that a forgotten mapping may still change
+		leaving  map[*Unit]struct{}         // gone here, and still in the uploader's hands
+		moving   int                        // renames whose tombstones are there, and whose new units are not yet
+		moved    map[string]movedRecord     // files renamed in the store only
+		usage    usage
+		seq      uint64
+		changed  chan struct{} // closed and replaced whenever a unit's state changes
+		stats    counters
 	}
 }
 
@@ -167,7 +172,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	}
 	c := &Cache{
 		cfg: cfg, dir: cfg.Dir, node: node, lock: lock, log: cfg.Logger,
-		wake: make(chan struct{}, 1), squeeze: make(chan struct{}, 1), stop: make(chan struct{}),
+		wake: make(chan struct{}, 1), squeeze: make(chan struct{}, 1), mappings: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -176,6 +181,8 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	}()
 	c.mu.units = map[string]*Unit{}
 	c.mu.handles = map[*Handle]struct{}{}
+	c.mu.mapped = map[*Handle]mapping{}
+	c.mu.unclosed = map[uint64]int{}
 	c.mu.writers = map[string]int{}
 	c.mu.opened = map[string]int{}
 	c.mu.tombs = map[string]tombstone{}
@@ -214,7 +221,8 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	}
 	watch, end := context.WithCancel(context.Background())
 	c.endWatch = end
-	c.loops.Add(3)
+	c.loops.Add(4)
+	go c.watchMapped()
 	go c.heartbeat()
 	go c.evictLoop()
 	go c.watchStore(watch)

@@ -23,6 +23,7 @@ type Handle struct {
 	c     *Cache
 	file  *os.File
 	write bool
+	flags int // of open(2)
 	slot  int32
 	ino   uint64
 	path  atomic.Pointer[string] // moves with renames, under Cache.mu
@@ -30,6 +31,8 @@ type Handle struct {
 	stream *fetch // where the content comes from, if it was not all there at open
 
 	killed atomic.Bool // whoever closed it last was being killed
+
+	doubtful atomic.Bool // it went up, and a mapping may change it since
 
 	flush   sync.Mutex // one snapshot of a tracker at a time
 	flushed Identity
@@ -81,7 +84,7 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 	}
 	c.opens.opened(slot, st.Ino)
 	killpoint.At(killpoint.OpenInode)
-	h := c.newHandle(f, path, true, slot, st.Ino)
+	h := c.newHandle(f, path, flags, slot, st.Ino)
 	if flags&unix.O_TRUNC != 0 {
 		c.rewritten(path)
 		if err := unix.Ftruncate(int(f.Fd()), 0); err != nil {
@@ -121,13 +124,13 @@ func (c *Cache) openRead(ctx context.Context, path string, flags int) (*Handle, 
 				stream.leave()
 				return nil, err
 			}
-			h := c.newHandle(f, path, false, 0, 0)
+			h := c.newHandle(f, path, unix.O_RDONLY, 0, 0)
 			h.stream = stream
 			return h, nil
 		}
 		f, err := c.tree.open(path, flags&^unix.O_CREAT)
 		if err == nil {
-			return c.newHandle(f, path, false, 0, 0), nil
+			return c.newHandle(f, path, unix.O_RDONLY, 0, 0), nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) { // else it was evicted in between
 			return nil, err
@@ -170,7 +173,7 @@ func (c *Cache) Create(ctx context.Context, path string, flags int, mode uint32,
 	}
 	c.opens.opened(slot, st.Ino)
 	killpoint.At(killpoint.CreateInode)
-	h := c.newHandle(f, path, true, slot, st.Ino)
+	h := c.newHandle(f, path, flags, slot, st.Ino)
 	return h, c.info(st, born), nil
 }
 
@@ -202,8 +205,10 @@ func (c *Cache) groupFor(path string, o Owner) int {
 	return int(o.GID)
 }
 
-func (c *Cache) newHandle(f *os.File, path string, write bool, slot int32, ino uint64) *Handle {
-	h := &Handle{c: c, file: f, write: write, slot: slot, ino: ino}
+// newHandle counts an open file; one without a slot is open for reading.
+func (c *Cache) newHandle(f *os.File, path string, flags int, slot int32, ino uint64) *Handle {
+	write := slot != 0
+	h := &Handle{c: c, file: f, write: write, flags: flags, slot: slot, ino: ino}
 	h.path.Store(&path)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,6 +217,7 @@ func (c *Cache) newHandle(f *os.File, path string, write bool, slot int32, ino u
 		return h
 	}
 	c.mu.handles[h] = struct{}{}
+	c.mu.unclosed[ino]++
 	c.mu.writers[path]++
 	delete(c.mu.closed, path)
 	delete(c.mu.unknown, path)
@@ -257,6 +263,7 @@ func (h *Handle) Flush(ctx context.Context) error {
 	if !h.write {
 		return nil
 	}
+	h.settleDoubt()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(h.file.Fd()), &st); err != nil {
 		return err
@@ -324,8 +331,20 @@ func (h *Handle) CanTear() bool {
 // a signal kills it: then nobody has finished the file.
 func (h *Handle) Killed(yes bool) { h.killed.Store(yes) }
 
-// Released says that the last descriptor is gone and File has been closed.
+// Released says that the last descriptor is gone and File has been closed. A file that is
+// still mapped for writing stays open for the cache.
 func (h *Handle) Released() {
+	if h.write {
+		h.closed()
+		if h.mapped() {
+			h.c.hold(h)
+			return
+		}
+	}
+	h.release()
+}
+
+func (h *Handle) release() {
 	c := h.c
 	path := h.Path()
 	if h.stream != nil {
@@ -341,6 +360,7 @@ func (h *Handle) Released() {
 		return
 	}
 	killpoint.At(killpoint.CloseRelease)
+	h.settleDoubt()
 	if st, err := c.tree.lstat(path); err == nil && isRegular(&st) && st.Ino == h.ino {
 		c.mu.Lock()
 		c.account(path, &st, time.Now())

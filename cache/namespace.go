@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -13,10 +14,22 @@ import (
 	"github.com/trainfs/trainfs/layout"
 )
 
+// text refuses what cannot be in a key, a manifest or the journal, all of which are UTF-8: a
+// file of such a name could never be uploaded, and whoever makes it should know at once.
+func text(s string) error {
+	if !utf8.ValidString(s) {
+		return syscall.EILSEQ
+	}
+	return nil
+}
+
 // creating checks that path may be made here, and makes its parent local.
 func (c *Cache) creating(ctx context.Context, path string) error {
 	if c.cfg.ReadOnly {
 		return syscall.EROFS
+	}
+	if err := text(path); err != nil {
+		return err
 	}
 	if c.cfg.Layout.Classify(path, false).Kind == layout.Internal {
 		return syscall.EPERM // .trainfs is ours in the store
@@ -68,6 +81,9 @@ func (c *Cache) Mknod(ctx context.Context, path string, mode, rdev uint32, o Own
 
 // Symlink makes a symbolic link.
 func (c *Cache) Symlink(ctx context.Context, target, path string, o Owner) (Info, error) {
+	if err := text(target); err != nil { // it is the object's content, and in the manifest
+		return Info{}, err
+	}
 	if err := c.creating(ctx, path); err != nil {
 		return Info{}, err
 	}
@@ -324,6 +340,9 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 		return err
 	}
 	if flags&unix.RENAME_EXCHANGE != 0 {
+		if err := text(old); err != nil { // something gets this name
+			return err
+		}
 		return c.exchange(ctx, old, new)
 	}
 	remote, err := c.remoteOnly(ctx, old)

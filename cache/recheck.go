@@ -7,7 +7,8 @@ import (
 )
 
 // A mapping can outlive the last descriptor of its file, and with passthrough what is
-// written through it is not seen here: only the file's mtime tells. So files are looked at
+// written through it is not seen here. Where mapped.go cannot find out that there is one, and
+// for what is changed in the tree itself, only the file's mtime tells. So files are looked at
 // again for a while after their commit. Most mappings are used right away or not at all, so
 // the looks are far between soon: thousands of committed files cost next to nothing.
 

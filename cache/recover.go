@@ -123,8 +123,11 @@ func (r *recovery) scan() error {
 			return err
 		}
 		open := r.wasOpen(p, st)
-		if found && rec.clean(st) && !open {
-			return nil
+		if found && rec.clean(st) {
+			if !open {
+				return nil
+			}
+			r.distrust(p, st.Ino) // a program may go on writing through a mapping (mapped.go)
 		}
 		if found && r.rebooted && r.wentBack(&rec, st) {
 			return r.dropDamaged(p)

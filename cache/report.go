@@ -80,6 +80,7 @@ func (c *Cache) RequestCommit(ctx context.Context, path string) error {
 
 // Pending tells what below path is not committed yet, and how much it is.
 func (c *Cache) Pending(path string) Progress {
+	c.lookAtAllMapped()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var p Progress
@@ -122,6 +123,7 @@ func (c *Cache) ofTorn(path string) bool {
 // in which files are open is not waited for: whoever asks may be the one who has them
 // open.
 func (c *Cache) UpToDate(ctx context.Context, path string) (bool, error) {
+	c.lookAtAllMapped()
 	state, err := c.State(ctx, path)
 	switch {
 	case err != nil:

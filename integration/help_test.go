@@ -21,7 +21,7 @@ const mib = 1 << 20
 
 // patience is how long anything may take that has no time of its own: what hangs is found,
 // and a machine that has other work too is not taken for it.
-const patience = 3 * time.Minute
+const patience = 2 * time.Minute
 
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -128,7 +128,7 @@ func (m *mount) wait(paths ...string) {
 		args = append(args, m.path(p))
 	}
 	if r := run(m.t, m.env, trainfs, args...); r.code != 0 {
-		m.t.Fatalf("wait: exit code %d\n%s", r.code, r.output)
+		m.t.Fatalf("wait: exit code %d\n%s\n%s", r.code, r.output, run(m.t, m.env, trainfs, "status", m.dir).output)
 	}
 }
 

@@ -33,9 +33,11 @@ func TestOpenAtKillIsTornAndNeverPublished(t *testing.T) {
 	n.mkdir("run")
 	n.mkdir("run/checkpoint_000000")
 	n.write("run/checkpoint_000000/whole", "w")
-	n.open("run/checkpoint_000000/half").File().WriteString("h")
+	half := n.open("run/checkpoint_000000/half").File()
+	half.WriteString("h")
 	n.cfg.Settle = 10 * time.Millisecond
 	n.restart()
+	half.Close() // as the death of the process does
 	eventually(t, "torn", func() bool {
 		u, ok := n.unit("run/checkpoint_000000")
 		return ok && u.State == cache.StateTorn && strings.Contains(u.Reason, "half")

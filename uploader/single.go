@@ -74,12 +74,17 @@ func (u *Uploader) sendPlain(ctx context.Context, snap *cache.Snapshot, p *plan)
 }
 
 // sealPlain decides how; unlike a checkpoint's, the file need not be synced here
-// first.
+// first, unless its mtime would not speak of what is written to it meanwhile.
 func (u *Uploader) sealPlain(ctx context.Context, p *plan) error {
 	if p.Type == layout.TypeSymlink || p.Remote {
 		return u.sealFile(ctx, p)
 	}
 	p.job = u.jobFor(p.Path, p.ID, true)
+	if u.c.Doubt(&p.FileState) {
+		if err := p.job.sync(); err != nil {
+			return err
+		}
+	}
 	if err := p.job.seal(ctx); err != nil {
 		return err
 	}
@@ -170,6 +175,7 @@ func (u *Uploader) commitFileOnce(ctx context.Context, path string) error {
 	case unit.Class.Kind == layout.Tracker:
 		return u.CommitUnit(ctx, path)
 	case unit.Class.Kind == layout.Checkpoint:
+		u.c.Doubt(f)
 		j := u.job(f.Path, f.ID)
 		if err := j.seal(ctx); err != nil {
 			return err
