@@ -26,6 +26,8 @@ type workload struct {
 	Seed   uint64            //
 	First  int               // number of the first checkpoint
 	For    time.Duration     // how long
+	Pace   time.Duration     // to be waited after each checkpoint; a quarter of it after each other file
+	Outage bool              // the store may be out of reach: what is only there may not be read
 	Known  map[string]string // what is there: path -> hash
 	Script string            // a fixed sequence of calls by this name; "": a job, at random
 
@@ -123,7 +125,7 @@ func (w *workload) train(r *rand.Rand, trial string) error {
 			}
 			there = there[1:]
 		}
-		time.Sleep(time.Duration(r.IntN(120)) * time.Millisecond) // an epoch
+		time.Sleep(w.Pace + time.Duration(r.IntN(120))*time.Millisecond) // an epoch
 	}
 	return nil
 }
@@ -184,6 +186,7 @@ func (w *workload) artifacts(r *rand.Rand) error {
 			return err
 		}
 		text += line
+		time.Sleep(w.Pace / 4)
 		if err := w.artifact(r, fmt.Sprintf("run/files/%d-%d", w.First, n), there); err != nil {
 			f.Close()
 			return err

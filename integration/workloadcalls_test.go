@@ -124,6 +124,8 @@ func (w *workload) readBack(p, hash string) error {
 		return errDied
 	case errors.Is(err, fs.ErrNotExist) && w.dead():
 		return errDied
+	case errors.Is(err, syscall.EIO) && w.Outage:
+		return nil
 	case err != nil:
 		return err
 	case sum(string(b)) != hash && !w.dead():
