@@ -49,6 +49,7 @@ func newSoakNode(t *testing.T, s *store, program, name string, seed uint64) *soa
 	n.m.program = program
 	n.m.start()
 	mkdir(t, n.m.path(name))
+	stat(t, n.m.path("archive")) // in an outage a name at the top that was never looked at seems missing (gap G15)
 	return n
 }
 

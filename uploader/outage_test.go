@@ -37,3 +37,34 @@ func TestOutageIsWaitedForOnce(t *testing.T) {
 		return errors.Is(err, fs.ErrNotExist)
 	})
 }
+
+// P7: a save goes on though the store is out of reach, under the directory's final name and
+// after a restart of the daemon too.
+func TestSaveGoesOnInAnOutageAfterRenameAndRestart(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.StoreTimeout, c.Settle = 100*time.Millisecond, time.Second })
+	n.mkdir("run")
+	n.mkdir("run/new")
+	n.write("run/new/a", "content")
+	s.Offline(true)
+	if err := n.Rename(ctx, "run/new", "run/checkpoint_000001", 0); err != nil {
+		t.Fatal(err)
+	}
+	create := func(path string) {
+		t.Helper()
+		if _, err := n.Lookup(ctx, path); !errors.Is(err, fs.ErrNotExist) { // the kernel looks before it creates
+			t.Errorf("lookup of %s: %v, want ENOENT", path, err)
+		}
+		n.write(path, "content")
+	}
+	create("run/checkpoint_000001/b")
+	n.restart()
+	create("run/checkpoint_000001/c")
+	s.Online()
+	n.wait()
+	for _, name := range []string{"a", "b", "c"} {
+		if _, err := s.Head(ctx, "run/checkpoint_000001/"+name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
