@@ -53,6 +53,7 @@ const (
 	tableOwn     = "p/" // unit -> ownRecord: our manifest is, or may be, in the store
 	tableMoved   = "r/" // path -> movedRecord
 	tableIntent  = "i/" // old directory -> renameIntent
+	tableSent    = "e/" // path -> sentRecord
 )
 
 func put(table, key string, v any) op {

@@ -366,6 +366,11 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 			ops = append(ops, put(tableDir, f.Path, dirRecord{Marker: s.Unit.Class.Kind != layout.Checkpoint, Mine: true, Mode: f.Attr.Mode}))
 		}
 	}
+	for _, f := range s.Files {
+		if f.Unseen {
+			ops = append(ops, del(tableSent, f.Path))
+		}
+	}
 	ops = append(ops, del(tableSeal, s.Unit.Path))
 	c.names.deleted(false, s.Removed...)
 	if s.Replaces {

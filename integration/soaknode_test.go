@@ -57,14 +57,8 @@ func newSoakNode(t *testing.T, s *store, program, name string, seed uint64) *soa
 func (n *soakNode) work(most time.Duration) {
 	n.t.Helper()
 	n.round++
-	known := map[string]string{}
-	for p, f := range n.b.files {
-		if len(f.may) == 1 {
-			known[p] = listed(f.may)[0]
-		}
-	}
 	spec, err := json.Marshal(workload{
-		Dir: n.m.path(n.name), Ledger: n.ledger, Seed: n.rand.Uint64(), First: 100 * n.round, For: most, Known: known,
+		Dir: n.m.path(n.name), Ledger: n.ledger, Seed: n.rand.Uint64(), First: 100 * n.round, For: most, Known: n.b.sure(),
 		Pace: 1500 * time.Millisecond, Outage: true,
 	})
 	must(n.t, err)

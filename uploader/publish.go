@@ -33,6 +33,9 @@ func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
 		}
 		s.manifest.Removed = removed
 	}
+	if err := u.sending(s); err != nil {
+		return err
+	}
 	if err := u.c.BeginPublish(s.Snapshot, s.manifest); err != nil {
 		return err
 	}
@@ -121,10 +124,7 @@ func (u *Uploader) show(ctx context.Context, p *plan) (obj backend.Object, err e
 	if err != nil {
 		return obj, err
 	}
-	size := p.ID.Size
-	if p.Type == layout.TypeSymlink {
-		size = int64(len(p.Target))
-	}
+	size := p.size()
 	if obj.Size != size || obj.HasCRC32C && obj.CRC32C != p.crc {
 		return obj, fmt.Errorf("%s: the store has %d bytes with crc32c %08x, sealed were %d with %08x: %w",
 			p.Path, obj.Size, obj.CRC32C, size, p.crc, backend.ErrChecksum)
@@ -180,6 +180,14 @@ func (u *Uploader) clashes(ctx context.Context, s *sealedUnit) (aside bool, err 
 			p.how, p.ETag = keep, obj.ETag
 			continue
 		}
+		own, err := u.c.WasSent(p.Path, obj.Size, obj.CRC32C)
+		if err != nil {
+			return false, err
+		}
+		if own && obj.HasCRC32C {
+			p.Unseen = false
+			continue
+		}
 		to, err := u.c.SetAside(s.Unit)
 		if err != nil {
 			return false, err
@@ -194,17 +202,33 @@ func (u *Uploader) clashes(ctx context.Context, s *sealedUnit) (aside bool, err 
 	return false, nil
 }
 
+// sending notes what goes up for the first time, so that an answer that is lost leaves nothing
+// that looks like somebody else's.
+func (u *Uploader) sending(s *sealedUnit) error {
+	var files []cache.Sent
+	for _, p := range s.plans {
+		if !p.Known && p.how != keep && p.Type != layout.TypeDir {
+			files = append(files, cache.Sent{Path: p.Path, Size: p.size(), CRC32C: p.crc, Unseen: p.Unseen})
+		}
+	}
+	return u.c.Sending(s.Snapshot, files)
+}
+
+// size is that of the object.
+func (p *plan) size() int64 {
+	if p.Type == layout.TypeSymlink {
+		return int64(len(p.Target))
+	}
+	return p.ID.Size
+}
+
 // hasContent tells whether the store has the bytes of a sealed file under its key.
 func (u *Uploader) hasContent(ctx context.Context, p *plan) (bool, backend.Object, error) {
 	obj, err := u.store.Head(ctx, p.Path)
 	if err != nil {
 		return false, obj, err
 	}
-	size := p.ID.Size
-	if p.Type == layout.TypeSymlink {
-		size = int64(len(p.Target))
-	}
-	if obj.Size != size {
+	if obj.Size != p.size() {
 		return false, obj, nil
 	}
 	if obj.HasCRC32C {

@@ -59,6 +59,9 @@ func (u *Uploader) sendPlain(ctx context.Context, snap *cache.Snapshot, p *plan)
 	if aside, err := u.clashes(ctx, s); aside || err != nil {
 		return nil, err
 	}
+	if err := u.sending(s); err != nil {
+		return nil, err
+	}
 	u.c.Uploading(snap, 1, p.ID.Size, p.sent())
 	if p.how == onPut && p.job != nil {
 		obj, err := u.putFile(ctx, snap.Unit, p)
