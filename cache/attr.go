@@ -131,6 +131,9 @@ func (c *Cache) SyncDir(ctx context.Context, path string) error {
 	if err := c.tree.syncDir(path); err != nil {
 		return err
 	}
+	if err := c.journal.durably(); err != nil { // what was renamed and deleted there
+		return err
+	}
 	if c.cfg.Layout.Classify(path, true).Unit != path {
 		return nil
 	}

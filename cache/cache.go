@@ -13,6 +13,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
@@ -67,6 +68,9 @@ func (c *Config) applyDefaults() error {
 		}
 	}
 	if c.BootID == "" {
+		c.BootID = killpoint.BootID()
+	}
+	if c.BootID == "" {
 		id, err := bootID()
 		if err != nil {
 			return fmt.Errorf("boot id: %w", err)
@@ -97,17 +101,18 @@ type Committer interface {
 
 // Cache is an open cache directory.
 type Cache struct {
-	cfg     Config
-	dir     string
-	node    *nodeFile
-	lock    *flock.Flock
-	tree    *tree
-	journal *journal
-	opens   *openTable
-	names   *names
-	fetches *fetches
-	idents  idents
-	log     *slog.Logger
+	cfg      Config
+	dir      string
+	node     *nodeFile
+	lock     *flock.Flock
+	tree     *tree
+	journal  *journal
+	opens    *openTable
+	names    *names
+	fetches  *fetches
+	unsynced *unsynced
+	idents   idents
+	log      *slog.Logger
 
 	committer Committer
 	wake      chan struct{} // a unit may have become due
@@ -134,6 +139,7 @@ type Cache struct {
 		links    map[uint64]map[string]bool // inode -> its paths, for files with several
 		closed   map[string]time.Time       // files of open units that could be staged early
 		recent   map[string]recheck         // committed files that a forgotten mapping may still change
+		strays   map[string]struct{}        // units whose open marker has to go
 		leaving  map[*Unit]struct{}         // gone here, and still in the uploader's hands
 		moving   int                        // renames whose tombstones are there, and whose new units are not yet
 		moved    map[string]movedRecord     // files renamed in the store only
@@ -195,6 +201,7 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	c.mu.changed = make(chan struct{})
 	c.mu.usage = newUsage()
 	c.mu.moved = map[string]movedRecord{}
+	c.mu.strays = map[string]struct{}{}
 	c.mu.leaving = map[*Unit]struct{}{}
 	c.mu.stats.started = time.Now()
 
@@ -215,14 +222,16 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	}
 	c.names = newNames(c)
 	c.fetches = newFetches(c)
+	c.unsynced = newUnsynced(c)
 	c.idents.init(c.tree.dev)
 	if err := c.recover(ctx); err != nil {
 		return nil, fmt.Errorf("recover %s: %w", cfg.Dir, err)
 	}
 	watch, end := context.WithCancel(context.Background())
 	c.endWatch = end
-	c.loops.Add(4)
+	c.loops.Add(5)
 	go c.watchMapped()
+	go c.unsynced.loop()
 	go c.heartbeat()
 	go c.evictLoop()
 	go c.watchStore(watch)

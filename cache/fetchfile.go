@@ -126,13 +126,19 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 	if err := c.shadow(d.ctx, parent(d.path)); err != nil {
 		return err
 	}
-	record := put(tableFile, d.path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), CRC32C: crc, ETag: etag})
+	records := []op{
+		put(tableUnsynced, inodeKey(st.Ino), fetchedRecord{d.path, identityOf(&st)}),
+		put(tableFile, d.path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), CRC32C: crc, ETag: etag}),
+	}
 	renamed := d.key != d.path
-	if renamed { // the store does not have it under this name yet
-		record = put(tableHint, d.path, copyHint{identityOf(&st), d.key, etag, crc})
+	if renamed { // the store does not have it under this name yet: the bytes here count
+		if err := d.file.Sync(); err != nil {
+			return err
+		}
+		records = []op{put(tableHint, d.path, copyHint{identityOf(&st), d.key, etag, crc})}
 	}
 	killpoint.At(killpoint.HydrateChecked)
-	if err := c.journal.write(record); err != nil {
+	if err := c.journal.write(records...); err != nil {
 		return err
 	}
 	killpoint.At(killpoint.HydrateRecord)
@@ -155,6 +161,9 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 	}
 	c.mu.Unlock()
 	err = errors.Join(err, c.journal.write(ops...))
+	if !renamed {
+		c.unsynced.add(d.path, st.Ino)
+	}
 	c.fetches.mu.Lock()
 	c.fetches.checked[d.path] = time.Now()
 	c.fetches.mu.Unlock()

@@ -36,6 +36,7 @@ type Handle struct {
 
 	flush   sync.Mutex // one snapshot of a tracker at a time
 	flushed Identity
+	synced  Identity // at the last fsync
 }
 
 // File is the file itself; for passthrough, too.
@@ -307,6 +308,16 @@ func (h *Handle) Fsync(ctx context.Context) error {
 	if err := h.file.Sync(); err != nil {
 		return err
 	}
+	if h.write {
+		h.noteSynced()
+		if h.c.waitsForDeletion(h.Path()) {
+			// A power cut that takes the deletion alone would make this, made since and perhaps with
+			// the same inode number, look like a damaged copy of what was deleted.
+			if err := h.c.journal.durably(); err != nil {
+				return err
+			}
+		}
+	}
 	if h.write && h.c.cfg.FsyncRemote && h.c.committer != nil {
 		var st unix.Stat_t
 		if err := unix.Fstat(int(h.file.Fd()), &st); err != nil {
@@ -320,6 +331,19 @@ func (h *Handle) Fsync(ctx context.Context) error {
 		return h.c.committer.CommitFile(ctx, h.Path())
 	}
 	return nil
+}
+
+// noteSynced remembers what a tracker looked like when it was synced: the version that its
+// close keeps is then to survive a power cut too.
+func (h *Handle) noteSynced() {
+	var st unix.Stat_t
+	if h.c.cfg.Layout.Classify(h.Path(), false).Kind != layout.Tracker || unix.Fstat(int(h.file.Fd()), &st) != nil {
+		return
+	}
+	s := fromUnix(&st)
+	h.flush.Lock()
+	h.synced = identityOf(&s)
+	h.flush.Unlock()
 }
 
 // CanTear tells whether half of the file, taken for the whole, would mislead a reader.

@@ -195,7 +195,8 @@ func (c *Cache) emptyInstead(ctx context.Context, path string, e remoteEntry) er
 	c.mu.Lock()
 	ops := append(c.unmoved(path), put(tableFile, path, fileRecord{ETag: e.etag}))
 	c.mu.Unlock()
-	if err := c.journal.write(ops...); err != nil {
+	// Durably: what the program writes and syncs must not look like an unknown file later.
+	if err := c.journal.durably(ops...); err != nil {
 		return err
 	}
 	a := e.attr()

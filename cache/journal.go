@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -19,19 +21,30 @@ import (
 // Writes go through one goroutine that commits whatever has gathered meanwhile in
 // one transaction; write returns once its own are in. Committed writes survive
 // the death of the process, because Badger's log is a shared mapping; only those
-// asked for with durable() survive a power cut too.
+// asked for with durably or soon, and what was written before them, survive a power cut too.
 type journal struct {
 	db     *badger.DB
 	space  *reserve
 	writes chan *journalWrite
 	done   sync.WaitGroup
+
+	syncFile func(name string) error
 }
 
 type journalWrite struct {
-	ops     []op
-	durable bool
-	result  chan error
+	ops    []op
+	sync   syncing
+	result chan error
 }
+
+// syncing says when a write has to survive a power cut.
+type syncing uint8
+
+const (
+	atLeisure  syncing = iota // whenever something else is synced
+	afterwards                // right after write has returned
+	first                     // before it returns
+)
 
 // op sets a record, or deletes it where value is nil.
 type op struct {
@@ -41,19 +54,20 @@ type op struct {
 
 // Tables of the journal.
 const (
-	tableFile    = "c/" // path -> fileRecord: what the store holds of it
-	tableDir     = "d/" // path -> dirRecord
-	tableTomb    = "t/" // key -> tombstone
-	tableHint    = "h/" // path -> copyHint
-	tableSeal    = "s/" // unit -> sealRecord
-	tableStage   = "u/" // path -> stageRecord
-	tableTorn    = "x/" // unit -> tornRecord
-	tableTracker = "k/" // tracker NUL seq -> trackerRecord
-	tableOpen    = "o/" // unit -> openRecord: our .open marker is, or may be, in the store
-	tableOwn     = "p/" // unit -> ownRecord: our manifest is, or may be, in the store
-	tableMoved   = "r/" // path -> movedRecord
-	tableIntent  = "i/" // old directory -> renameIntent
-	tableSent    = "e/" // path -> sentRecord
+	tableFile     = "c/" // path -> fileRecord: what the store holds of it
+	tableDir      = "d/" // path -> dirRecord
+	tableTomb     = "t/" // key -> tombstone
+	tableHint     = "h/" // path -> copyHint
+	tableSeal     = "s/" // unit -> sealRecord
+	tableStage    = "u/" // path -> stageRecord
+	tableTorn     = "x/" // unit -> tornRecord
+	tableTracker  = "k/" // tracker NUL seq -> trackerRecord
+	tableOpen     = "o/" // unit -> openRecord: our .open marker is, or may be, in the store
+	tableOwn      = "p/" // unit -> ownRecord: our manifest is, or may be, in the store
+	tableMoved    = "r/" // path -> movedRecord
+	tableIntent   = "i/" // old directory -> renameIntent
+	tableUnsynced = "w/" // inode -> fetchedRecord
+	tableSent     = "e/" // path -> sentRecord
 )
 
 func put(table, key string, v any) op {
@@ -81,7 +95,7 @@ func openJournal(dir string, log *slog.Logger) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &journal{db: db, space: space, writes: make(chan *journalWrite, 1024)}
+	j := &journal{db: db, space: space, writes: make(chan *journalWrite, 1024), syncFile: syncPath}
 	if err := space.opened(j.atRest); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -114,16 +128,20 @@ func (j *journal) atRest() bool {
 }
 
 // write commits ops, together.
-func (j *journal) write(ops ...op) error { return j.commit(ops, false) }
+func (j *journal) write(ops ...op) error { return j.commit(ops, atLeisure) }
 
-// durably commits ops and returns once they survive a power cut.
-func (j *journal) durably(ops ...op) error { return j.commit(ops, true) }
+// soon commits ops, and syncs them when it has returned: nobody waits for the disk.
+func (j *journal) soon(ops ...op) error { return j.commit(ops, afterwards) }
 
-func (j *journal) commit(ops []op, durable bool) error {
-	if len(ops) == 0 {
+// durably commits ops and returns once they, and all that was written before, survive a
+// power cut.
+func (j *journal) durably(ops ...op) error { return j.commit(ops, first) }
+
+func (j *journal) commit(ops []op, s syncing) error {
+	if len(ops) == 0 && s != first {
 		return nil
 	}
-	w := &journalWrite{ops, durable, make(chan error, 1)}
+	w := &journalWrite{ops, s, make(chan error, 1)}
 	j.writes <- w
 	return <-w.result
 }
@@ -156,10 +174,35 @@ func (j *journal) writer() {
 			}
 		}
 		err := j.apply(group)
+		after := false
 		for _, w := range group {
+			after = after || w.sync == afterwards
 			w.result <- err
 		}
+		if after && err == nil {
+			if err := j.sync(); err != nil {
+				j.space.log.Error("the journal cannot be synced", "err", err)
+			}
+		}
 	}
+}
+
+// sync puts all that was written on the disk. Badger's own Sync is about the log that it
+// writes now; one that it has just turned away from is on the disk only once its table is.
+func (j *journal) sync() error {
+	if err := j.db.Sync(); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	logs, err := j.space.logs()
+	for i := 0; err == nil && i < len(logs)-1; i++ {
+		if err = j.syncFile(filepath.Join(j.space.dir, logs[i])); errors.Is(err, fs.ErrNotExist) {
+			err = nil // its table has been written meanwhile, and synced
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
 }
 
 func (j *journal) apply(group []*journalWrite) error {
@@ -171,7 +214,7 @@ func (j *journal) apply(group []*journalWrite) error {
 	defer func() { txn.Discard() }()
 	durable := false
 	for _, w := range group {
-		durable = durable || w.durable
+		durable = durable || w.sync == first
 		for _, o := range w.ops {
 			err := set(txn, o)
 			if errors.Is(err, badger.ErrTxnTooBig) {
@@ -191,9 +234,7 @@ func (j *journal) apply(group []*journalWrite) error {
 		return fmt.Errorf("journal: %w", err)
 	}
 	if durable {
-		if err := j.db.Sync(); err != nil {
-			return fmt.Errorf("journal: %w", err)
-		}
+		return j.sync()
 	}
 	return nil
 }

@@ -113,6 +113,9 @@ func (c *Cache) Link(ctx context.Context, old, new string) (Info, error) {
 	if err := c.creating(ctx, new); err != nil {
 		return Info{}, err
 	}
+	if err := c.unsynced.settle(old); err != nil {
+		return Info{}, err
+	}
 	if err := c.tree.link(old, new); err != nil {
 		return Info{}, err
 	}
@@ -369,6 +372,9 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 	if isDir(&st) {
 		dir = st.Ino
 	}
+	if err := c.unsynced.settle(old); err != nil {
+		return err
+	}
 	defer c.startMove()()
 	m, err := c.plantMove(old, new, dir, remote)
 	if err != nil {
@@ -423,6 +429,9 @@ func (c *Cache) renameRemote(old, new string, flags uint32, remote map[string]re
 func (c *Cache) exchange(ctx context.Context, a, b string) error {
 	for _, p := range []string{a, b} {
 		if err := c.localizeAll(ctx, p); err != nil {
+			return err
+		}
+		if err := c.unsynced.settle(p); err != nil {
 			return err
 		}
 	}

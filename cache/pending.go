@@ -3,6 +3,7 @@ package cache
 import (
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/trainfs/trainfs/backend"
@@ -59,6 +60,27 @@ func (c *Cache) Deletions() []Tombstone {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Seq < out[j].Seq })
 	return out
+}
+
+// Sync returns once all that was recorded survives a power cut.
+func (c *Cache) Sync() error { return c.journal.durably() }
+
+// SyncGone returns once the removal of path survives a power cut.
+func (c *Cache) SyncGone(path string) error {
+	err := error(syscall.ENOENT)
+	for path != "" && isNotExist(err) { // the directory that it was in may be gone as well
+		path = parent(path)
+		err = c.tree.syncDir(path)
+	}
+	return err
+}
+
+// waitsForDeletion tells whether what the store has under path is to be deleted.
+func (c *Cache) waitsForDeletion(path string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.mu.tombs[path]
+	return ok
 }
 
 // trackersBefore tells whether a tracker version that was closed before seq, in the
@@ -126,33 +148,29 @@ func (c *Cache) UnitDeleted(unit string, keys ...string) error {
 }
 
 // Unmarked takes the checkpoint directories that this node writes in, and whose open
-// marker it has not put yet. The intent is recorded: from here a marker may exist.
-func (c *Cache) Unmarked() []*Unit {
+// marker it has not put yet.
+func (c *Cache) Unmarked() (list []*Unit) {
 	c.mu.Lock()
-	var list []*Unit
+	defer c.mu.Unlock()
 	for _, u := range c.mu.units {
 		if u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && !u.unmarked && u.state != StateTorn {
 			u.marking = true
 			list = append(list, u)
 		}
 	}
-	c.mu.Unlock()
-	var out []*Unit
-	for _, u := range list {
-		if err := c.journal.write(put(tableOpen, u.Path, openRecord{u.since})); err != nil {
-			c.log.Error("cannot record an open marker", "unit", u.Path, "err", err)
-			c.Marked(u, false)
-			continue
-		}
-		killpoint.At(killpoint.MarkerIntent)
-		out = append(out, u)
-	}
-	return out
+	return list
 }
 
-// MarkerIntent records that an open marker is, or may be, in the store.
+// MarkerIntent records that an open marker is, or may be, in the store: durably, for the
+// power cut that takes the directory must leave the duty to take its marker away. The
+// caller holds the lock on the marker's key.
 func (c *Cache) MarkerIntent(u *Unit) error {
-	return c.journal.write(put(tableOpen, u.Path, openRecord{time.Now()}))
+	c.mu.Lock()
+	delete(c.mu.strays, u.Path) // its commit takes the marker away
+	c.mu.Unlock()
+	err := c.journal.durably(put(tableOpen, u.Path, openRecord{time.Now()}))
+	killpoint.At(killpoint.MarkerIntent)
+	return err
 }
 
 // WantsMarker tells whether a unit still is one that is written here, and has no open

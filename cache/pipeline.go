@@ -379,7 +379,9 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	c.mu.Lock()
 	ops = append(ops, c.settleTombs(s, done)...)
 	c.mu.Unlock()
-	if err := c.journal.write(ops...); err != nil {
+	// Durably: what is written and synced after this, and not committed before a power cut,
+	// must not be taken for the work of somebody that this node knows nothing of.
+	if err := c.journal.durably(ops...); err != nil {
 		return err
 	}
 	if err := c.unrecord(s.seq, done); err != nil {
@@ -485,7 +487,11 @@ func (c *Cache) CommittedVersion(u *Unit, v TrackerVersion, etag string, crc uin
 		ops = append(ops, del(tableTomb, u.Path))
 	}
 	c.mu.Unlock()
-	if err := c.journal.write(ops...); err != nil {
+	// The record would speak of bytes that a power cut can take.
+	if err := c.syncIfStill(u.Path, v.v.ID); err != nil {
+		return err
+	}
+	if err := c.journal.durably(ops...); err != nil {
 		return err
 	}
 	if err := c.unrecord(v.Seq, []Done{{Path: u.Path}}); err != nil {
@@ -506,6 +512,19 @@ func (c *Cache) CommittedVersion(u *Unit, v TrackerVersion, etag string, crc uin
 	c.mu.Unlock()
 	c.names.forget(u.Path)
 	return nil
+}
+
+// syncIfStill puts a file on the disk, if it still is the one.
+func (c *Cache) syncIfStill(path string, id Identity) error {
+	f, now, err := c.OpenFile(path)
+	if err != nil {
+		return nil // gone, or a symbolic link: nothing that could be half there
+	}
+	defer f.Close()
+	if now != id {
+		return nil
+	}
+	return f.Sync()
 }
 
 // Attr of a tracker version.

@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -22,6 +21,7 @@ type recovery struct {
 	rebooted bool
 	torn     map[string]*tornRecord
 	seals    map[string]sealRecord
+	unsynced map[uint64]Identity // fetched files that a power cut may have emptied
 	dirty    int
 }
 
@@ -38,7 +38,7 @@ func (c *Cache) recover(ctx context.Context) error {
 	c.opens = table
 	killpoint.At(killpoint.RecoverOpened)
 	r := &recovery{Cache: c, byIno: map[uint64]openEntry{}, byName: map[uint64]openEntry{},
-		torn: map[string]*tornRecord{}, seals: map[string]sealRecord{}}
+		torn: map[string]*tornRecord{}, seals: map[string]sealRecord{}, unsynced: map[uint64]Identity{}}
 	for _, e := range left {
 		if e.ino != 0 {
 			r.byIno[e.ino] = e
@@ -54,6 +54,11 @@ func (c *Cache) recover(ctx context.Context) error {
 	}
 	killpoint.At(killpoint.RecoverScanned)
 	var ops []op
+	if rebooted { // they are dropped, or are not what was fetched
+		for ino := range r.unsynced {
+			ops = append(ops, del(tableUnsynced, inodeKey(ino)))
+		}
+	}
 	for unit, t := range r.torn {
 		c.mu.torn[unit] = t
 		ops = append(ops, put(tableTorn, unit, t))
@@ -69,7 +74,7 @@ func (c *Cache) recover(ctx context.Context) error {
 			c.tornNow(u)
 		}
 	}
-	if err := c.journal.durably(ops...); err != nil {
+	if err := errors.Join(r.findStrays(), c.journal.durably(ops...)); err != nil {
 		return err
 	}
 	killpoint.At(killpoint.RecoverTorn)
@@ -96,6 +101,12 @@ func (r *recovery) loadRecords() error {
 		below(r.journal, tableSeal, "", func(unit string, s sealRecord) error {
 			r.seals[unit] = s
 			top(s.Seq)
+			return nil
+		}),
+		below(r.journal, tableUnsynced, "", func(_ string, f fetchedRecord) error {
+			if r.unsynced[f.ID.Ino] = f.ID; !r.rebooted {
+				r.Cache.unsynced.add(f.Path, f.ID.Ino)
+			}
 			return nil
 		}),
 	)
@@ -125,6 +136,9 @@ func (r *recovery) scan() error {
 		open := r.wasOpen(p, st)
 		if found && rec.clean(st) {
 			if !open {
+				if r.rebooted && r.unsynced[st.Ino] == identityOf(st) {
+					return r.dropUnsynced(p)
+				}
 				return nil
 			}
 			r.distrust(p, st.Ino) // a program may go on writing through a mapping (mapped.go)
@@ -151,27 +165,6 @@ func (r *recovery) scan() error {
 		}
 		return nil
 	})
-}
-
-// wentBack tells whether a power cut has damaged a file that the store has: it is not
-// what was committed, and has not been modified since. A fetched file that nobody has
-// opened for writing cannot have been modified at all.
-func (r *recovery) wentBack(rec *fileRecord, st *syscall.Stat_t) bool {
-	if rec.ID == (Identity{}) {
-		return false
-	}
-	return !rec.Mine || st.Mtim.Nano() <= rec.ID.Mtime && rec.ID != identityOf(st)
-}
-
-// dropDamaged sets such a file aside: the store's copy is the good one.
-func (r *recovery) dropDamaged(p string) error {
-	to, err := r.setAside(p)
-	if err != nil {
-		return err
-	}
-	r.unaccount(p)
-	r.log.Warn("the power cut has damaged the local copy of a committed file: set aside, the store has it", "path", p, "to", to)
-	return nil
 }
 
 func (r *recovery) scanDir(p string, st *syscall.Stat_t, class layout.Class) error {
@@ -212,37 +205,6 @@ func (r *recovery) tear(unit, why, path string, ino uint64) {
 		r.torn[unit] = t
 	}
 	t.Files, t.Inos = append(t.Files, path), append(t.Inos, ino)
-}
-
-// judge settles, after a power cut, which units are whole: those whose seal still
-// fits every file.
-func (r *recovery) judge() error {
-	for _, u := range r.mu.units {
-		s, ok := r.seals[u.Path]
-		if ok && r.fits(u, s) {
-			u.sealed, u.seq, u.state = true, s.Seq, StateSealed
-			u.said = true
-			continue
-		}
-		if !r.rebooted || u.Class.Kind != layout.Checkpoint {
-			continue
-		}
-		err := r.tree.walk(u.Path, func(p string, st *syscall.Stat_t) error {
-			var rec fileRecord
-			if isDir(st) {
-				return nil
-			}
-			if found, err := r.journal.get(tableFile, p, &rec); err != nil || found && rec.clean(st) {
-				return err
-			}
-			r.tear(u.Path, "was not sealed when the machine went down", p, st.Ino)
-			return nil
-		})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
 
 // order numbers the recovered checkpoints in the order in which they were last written:
@@ -371,6 +333,12 @@ func (r *recovery) loadTrackers() error {
 		}
 		st, err := r.tree.lstat(u.Path)
 		if err != nil {
+			continue
+		}
+		if r.rebooted {
+			if err := r.restoreTracker(u, &st); err != nil {
+				return err
+			}
 			continue
 		}
 		if n := len(u.versions); n > 0 && u.versions[n-1].ID == identityOf(&st) {

@@ -106,6 +106,11 @@ func (c *Cache) Pending(path string) Progress {
 			p.Deletions++
 		}
 	}
+	for unit := range c.mu.strays {
+		if under(unit, path) {
+			p.Deletions++
+		}
+	}
 	sort.Strings(p.Torn)
 	sort.Strings(p.Stuck)
 	p.Done = p.Units == 0 && p.Deletions == 0

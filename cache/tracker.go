@@ -44,9 +44,13 @@ func (h *Handle) snapshotTracker(st *unix.Stat_t) error {
 		content = content[:n]
 	}
 	h.flushed = identityOf(&s)
+	write := h.c.journal.soon
+	if h.synced == h.flushed { // fsync has promised that a power cut takes nothing of it
+		write = h.c.journal.durably
+	}
 	return h.c.addTrackerVersion(&trackerRecord{
 		Path: h.Path(), Content: content, ID: identityOf(&s), Attrs: attrsOf(&s),
-	})
+	}, write)
 }
 
 // lastVersion keeps what a tracker says at its last close, where that was a child's, which
@@ -96,10 +100,10 @@ func (c *Cache) snapshotTrackerAt(path string) error {
 	default:
 		return nil
 	}
-	return c.addTrackerVersion(v)
+	return c.addTrackerVersion(v, c.journal.soon)
 }
 
-func (c *Cache) addTrackerVersion(v *trackerRecord) error {
+func (c *Cache) addTrackerVersion(v *trackerRecord, write func(...op) error) error {
 	named := c.cfg.Layout.Named(v.Path, v.Content)
 	c.mu.Lock()
 	u := c.touch(v.Path, false)
@@ -117,7 +121,7 @@ func (c *Cache) addTrackerVersion(v *trackerRecord) error {
 		}
 	}
 	c.mu.Unlock()
-	err := c.journal.write(put(tableTracker, trackerKey(v), v))
+	err := write(put(tableTracker, trackerKey(v), v))
 	c.mu.Lock()
 	v.kept = true
 	passed := !slices.Contains(u.versions, v)

@@ -24,6 +24,13 @@ func (u *Uploader) deleteSome() {
 	if len(keys) == 0 {
 		return
 	}
+	// A power cut that takes the tombstones and gives the local files back must not leave
+	// records that call these committed.
+	if err := u.c.Sync(); err != nil {
+		u.log.Error("no deletions in the store before the journal is synced", "err", err)
+		sleep(u.ctx, backoff(2, false))
+		return
+	}
 	if err := u.store.Delete(u.ctx, keys...); err != nil {
 		u.deleteFailed(keys[0], err)
 		return
@@ -56,6 +63,10 @@ func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
 	defer unlock()
 	keys, err := u.everythingOf(ctx, unit)
 	if err != nil {
+		return err
+	}
+	// Begun, it has to be finished: no power cut may bring the directory back.
+	if err := u.c.SyncGone(unit); err != nil {
 		return err
 	}
 	if len(keys) > 0 {

@@ -36,9 +36,6 @@ func (u *Uploader) ensureMarker(ctx context.Context, unit *cache.Unit) error {
 	if u.c.HasMarker(unit) {
 		return nil
 	}
-	if err := u.c.MarkerIntent(unit); err != nil {
-		return err
-	}
 	return u.putOpen(ctx, unit)
 }
 
@@ -50,6 +47,9 @@ func (u *Uploader) putOpen(ctx context.Context, unit *cache.Unit) error {
 		return err
 	}
 	defer unlock()
+	if err := u.c.MarkerIntent(unit); err != nil {
+		return err
+	}
 	if !u.c.WantsMarker(unit) {
 		return nil
 	}
@@ -106,6 +106,32 @@ func (u *Uploader) dropMarker(ctx context.Context, unit *cache.Unit) error {
 		return err
 	}
 	return u.c.MarkerGone(unit)
+}
+
+// dropStrays takes away the markers that a start has found to be nobody's.
+func (u *Uploader) dropStrays() {
+	for _, unit := range u.c.Strays() {
+		if err := u.dropStray(u.ctx, unit); err != nil {
+			u.deleteFailed(layout.OpenKey(unit, u.c.Node()), err)
+			return
+		}
+	}
+}
+
+func (u *Uploader) dropStray(ctx context.Context, unit string) error {
+	key := layout.OpenKey(unit, u.c.Node())
+	unlock, err := u.paths.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if !u.c.IsStray(unit) {
+		return nil
+	}
+	if err := u.store.Delete(ctx, key); err != nil {
+		return err
+	}
+	return u.c.StrayGone(unit)
 }
 
 // sleep waits, unless ctx ends first.

@@ -30,6 +30,12 @@ func (n *node) powerCut(lost ...string) {
 			n.t.Fatal(err)
 		}
 	}
+	n.startRebooted()
+}
+
+// startRebooted starts a node that is stopped on a machine that has been down.
+func (n *node) startRebooted() {
+	n.t.Helper()
 	n.cfg.BootID += "x"
 	n.start()
 }
@@ -89,6 +95,27 @@ func TestPowerCutKeepsWhatWasWrittenSince(t *testing.T) {
 	}
 }
 
+// P5: the disk can keep a rename that the journal has lost. The file, though older than what
+// was committed under that name, is not taken for a damaged copy of it.
+func TestPowerCutKeepsWhatWasRenamedOntoACommittedFile(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s, booted)
+	n.mkdir("run")
+	n.write("run/a", "kept")
+	n.write("run/b", "replaced")
+	n.wait()
+	n.close()
+	tree := filepath.Join(n.cfg.Dir, "tree")
+	if err := os.Rename(filepath.Join(tree, "run/a"), filepath.Join(tree, "run/b")); err != nil {
+		t.Fatal(err)
+	}
+	n.startRebooted()
+	n.wait()
+	if got := get(t, s, "run/b"); got != "kept" {
+		t.Errorf("the store has %q under run/b", got)
+	}
+}
+
 // The table of open files is not synced: after a power cut it may be older than the seal.
 func TestPowerCutWithAnOldOpenTableLeavesTheSealedWhole(t *testing.T) {
 	s := newFaulty()
@@ -135,6 +162,39 @@ func TestPowerCutThatTakesTheJournalPublishesNothingHalf(t *testing.T) {
 		u, ok := n.unit("run/checkpoint_000000")
 		return ok && u.State == cache.StateTorn
 	})
+}
+
+// P3: an open marker hides a checkpoint from other mounts. The power cut that takes what was
+// begun in a directory leaves nobody who would end it; the next start takes its marker away.
+func TestPowerCutLeavesNoOpenMarkerOfWhatItHasTaken(t *testing.T) {
+	for name, committed := range map[string]bool{"the whole directory": false, "a file that was added to a committed one": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newFaulty()
+			n := startNode(t, s, booted, func(c *cache.Config) { c.Settle = time.Hour })
+			n.mkdir("run")
+			n.mkdir("run/checkpoint_000000")
+			lost := "run/checkpoint_000000"
+			keys := func() string { return strings.Join(allKeys(t, s), " ") }
+			if committed {
+				n.write("run/checkpoint_000000/a", "weights")
+				n.up.Commit(ctx, []string{""})
+				n.wait()
+				lost += "/b"
+			}
+			h := n.open("run/checkpoint_000000/b")
+			eventually(t, "the marker is in the store", func() bool { return strings.Contains(keys(), ".open") })
+			n.closeHandle(h)
+			n.close()
+			if err := os.RemoveAll(filepath.Join(n.cfg.Dir, "tree", lost)); err != nil {
+				t.Fatal(err)
+			}
+			n.startRebooted()
+			n.wait()
+			if got := keys(); strings.Contains(got, ".open") || committed != strings.Contains(got, "checkpoint_000000/a") {
+				t.Errorf("the store has %s", got)
+			}
+		})
+	}
 }
 
 // P4: hold is for what other nodes are writing, not for our own upload.

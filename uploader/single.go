@@ -76,8 +76,9 @@ func (u *Uploader) sendPlain(ctx context.Context, snap *cache.Snapshot, p *plan)
 	return &obj, err
 }
 
-// sealPlain decides how; unlike a checkpoint's, the file need not be synced here
-// first, unless its mtime would not speak of what is written to it meanwhile.
+// sealPlain decides how, and puts on the local disk what is to go up: after a power cut
+// a file that is newer than its record is uploaded, and must not be less than what the
+// store has. What its mtime would not speak of is synced before it is read as well.
 func (u *Uploader) sealPlain(ctx context.Context, p *plan) error {
 	if p.Type == layout.TypeSymlink || p.Remote {
 		return u.sealFile(ctx, p)
@@ -102,7 +103,7 @@ func (u *Uploader) sealPlain(ctx context.Context, p *plan) error {
 	default:
 		p.how = onStage
 	}
-	return nil
+	return p.job.sync()
 }
 
 // putFile puts a file of at most one part, from the disk.

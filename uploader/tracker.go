@@ -83,6 +83,9 @@ func (u *Uploader) commitUnversioned(ctx context.Context, unit *cache.Unit) erro
 		return err
 	}
 	p.crc = p.job.crc
+	if err := p.job.sync(); err != nil {
+		return err
+	}
 	if err := u.keepBody(p); err != nil {
 		return err
 	}

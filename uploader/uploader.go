@@ -50,8 +50,8 @@ type Uploader struct {
 	jobs  jobs
 	rate  rate
 
-	deleting, rechecking, sweeping flag
-	holds                          holds
+	deleting, rechecking, sweeping, straying flag
+	holds                                    holds
 }
 
 // New makes an uploader and gives the cache somebody who commits for programs that
@@ -121,6 +121,7 @@ func (u *Uploader) round() time.Time {
 		u.start(func() { u.attempt(unit) })
 	}
 	u.deleting.start(u, 0, u.deleteSome)
+	u.straying.start(u, 0, u.dropStrays)
 	u.rechecking.start(u, recheckTime, u.c.Recheck)
 	u.sweeping.start(u, sweepTime, u.sweepStages)
 	return earliest(time.Now().Add(maxIdle), nextFile, nextUnit)

@@ -39,3 +39,6 @@ func At(s Step) {
 		select {}
 	}
 }
+
+// BootID is what a test says of the machine: another one than before is a power cut.
+func BootID() string { return os.Getenv(BootEnv) }

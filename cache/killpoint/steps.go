@@ -6,6 +6,10 @@
 // the process dies by SIGKILL at the n-th crossing of the step that TRAINFS_KILL_AT=STEP:N
 // names: no deferred call, no buffer and no other goroutine gets a chance.
 //
+// The same build takes its boot id from TRAINFS_BOOT_ID, so that a test can say that the
+// machine has been down. A program that people get must not know that variable either: one
+// left set would make a power cut look like a kill, and publish what the disk has lost half of.
+//
 // Steps lists all of them, in the order of "Crash argument" in docs/guarantees.md.
 //
 // This package imports the standard library only, and everything may import it.
@@ -106,3 +110,6 @@ var Steps = []Step{
 
 // Env is the variable that says where to die.
 const Env = "TRAINFS_KILL_AT"
+
+// BootEnv is the variable that stands in for the boot id of the kernel.
+const BootEnv = "TRAINFS_BOOT_ID"

@@ -29,12 +29,14 @@ func TestEveryStepIsCrossedSomewhere(t *testing.T) {
 	}
 }
 
-func TestProgramsThatPeopleGetCannotBeToldToDie(t *testing.T) {
+func TestProgramsThatPeopleGetCannotBeToldToDieNorWhenTheyWereBooted(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "trainfs")
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/trainfs").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if err := exec.Command("grep", "-q", Env, program).Run(); err == nil {
-		t.Errorf("the program knows %s", Env)
+	for _, name := range []string{Env, BootEnv} {
+		if err := exec.Command("grep", "-q", name, program).Run(); err == nil {
+			t.Errorf("the program knows %s", name)
+		}
 	}
 }
