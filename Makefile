@@ -10,6 +10,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 20s
 KILLS ?= 100
 CRASHTIME ?= 10m
+CUTS ?= 60
+CUTTIME ?= 10m
 BENCHFLAGS ?= --readme README.md
 
 .PHONY: packages alerts-test manifests-test build install demo test acceptance names model crash ray fuzz bench stores page-test clean
@@ -39,6 +41,10 @@ model: # two nodes against a model of the promises, some thousands of steps
 
 crash: # KILLS random kills of the daemon under a workload, half on each store, in at most CRASHTIME each; figures last
 	go test -count=1 -timeout 1h -run TestNothingIsLost -v ./integration -kills $(KILLS) -crash.time $(CRASHTIME) -crash.fast
+
+.PHONY: powercut
+powercut: # CUTS power cuts under a workload, half of them with the cache on XFS and half on ext4 (loop devices), in at most CUTTIME; figures last
+	go test -count=1 -timeout 1h -run TestPowerCutLoses -v ./integration -cuts $(CUTS) -cuts.time $(CUTTIME) -crash.fast
 
 ray: # Ray Train itself on two nodes of this machine; RAYFLAGS names scenarios (scripts/ray --help)
 	./scripts/ray $(RAYFLAGS)

@@ -17,6 +17,7 @@ type promise struct {
 	Hash string `json:"hash,omitempty"` // of the whole content that the file has, or is to get
 	Size int64  `json:"size,omitempty"`
 	Text string `json:"text,omitempty"`
+	At   int64  `json:"at,omitempty"` // of opWrong: Unix time, ns
 }
 
 // What a workload promises itself. A pair like removing, removed brackets one call.

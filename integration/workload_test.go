@@ -62,7 +62,7 @@ func runWorkload(spec string) {
 			defer jobs.Done()
 			err := job(rand.New(rand.NewPCG(w.Seed, uint64(i))))
 			if err != nil && !died(err) {
-				w.log.write(promise{Op: opWrong, Text: err.Error()})
+				w.log.write(promise{Op: opWrong, Text: err.Error(), At: time.Now().UnixNano()})
 			}
 		}()
 	}
