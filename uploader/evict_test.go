@@ -151,8 +151,8 @@ func TestAccountingSurvivesARestartAndDeletionsByHand(t *testing.T) {
 	if n.read("run/a") != big(1, 2<<20) {
 		t.Error("content differs")
 	}
-	if strings.Count(objects(t, s), "run/") != 2 {
-		t.Errorf("objects: %s", objects(t, s))
+	if got := objects(t, s); !strings.HasSuffix(got, "run/a run/b") { // perhaps run/, if the disk was slow
+		t.Errorf("objects: %s", got)
 	}
 }
 
