@@ -49,5 +49,6 @@
 // one-file checkpoints, trackers with the function that reads them, controls, logs,
 // temporaries, and the file that it writes last, if nothing follows that. Say in a
 // comment what it does and why an entry is not the obvious one. Then add the names of
-// a real run to the table in classify_test.go, and its tracker to tracker_test.go.
+// a real run to the table in classify_test.go, its tracker to tracker_test.go, and a row
+// to docs/frameworks.md, which the tests compare with the table.
 package layout

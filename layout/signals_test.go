@@ -26,6 +26,7 @@ func TestCloses(t *testing.T) {
 		{"tt/step-10/.metadata.tmp", Closed, "", false},
 		{"best/.metadata", RenamedIn, "best", true},
 		{"epoch_1/.metadata", RenamedIn, "epoch_1", true},
+		{"run/ep0-ba10/.metadata", RenamedIn, "run/ep0-ba10", true},
 		// Ray copies in any order, Megatron writes more afterwards.
 		{"exp/checkpoint_000001/.metadata", RenamedIn, "exp/checkpoint_000001", false},
 		{"mg/iter_0000100/.metadata", RenamedIn, "mg/iter_0000100", false},

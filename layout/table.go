@@ -133,11 +133,12 @@ var table = []entry{
 		unfinished: []beside{{suffix: "-unfinished", without: []string{".nemo", ".ckpt"}}},
 	},
 	{
-		// Composer.
+		// Composer. A sharded checkpoint is a directory of torch.distributed.checkpoint.
 		name:     "composer",
 		dirs:     []string{"ep#-ba#"},
 		files:    []string{"ep#-ba#-rank#.pt"},
 		trackers: []tracker{{"latest-rank#.pt", wordName}, {"latest-rank#.pt.symlink", wordName}},
+		closing:  []closing{dcpLast},
 	},
 	{
 		// Orbax names a checkpoint by the bare step. That could be anything, a trial
