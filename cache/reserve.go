@@ -53,7 +53,7 @@ const (
 	turnBytes      = 32 << 20 // a log of 16 MiB, a table of 9, and what compaction writes first
 	recordOverhead = 160      // of a node of Badger's skip list, and of an entry of its log
 	reserveEvery   = time.Second
-	restTimeout    = 3 * time.Second
+	restTimeout    = 3 * time.Second // that a write waits for Badger to be done with what was lent
 )
 
 // newReserve makes sure that Badger can be opened in dir. Call opened when it is.
@@ -123,7 +123,7 @@ func (r *reserve) after() {
 		}
 	}
 	if r.lent {
-		r.regain()
+		r.regain(restTimeout)
 	}
 }
 
@@ -194,6 +194,8 @@ func (r *reserve) room(n int64) error {
 // tend takes the ballast while the disk is filling up, and gives it back when that is over.
 func (r *reserve) tend() {
 	switch free := r.free(); {
+	case r.lent:
+		r.regain(0)
 	case !r.held && free < tightBytes:
 		r.hold()
 		if r.held {
@@ -231,11 +233,15 @@ func (r *reserve) lend() {
 	r.lent = true
 }
 
-// regain takes the ballast back once Badger has written what it had to.
-func (r *reserve) regain() {
-	for end := time.Now().Add(restTimeout); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+// regain takes the ballast back once Badger has written what it had to. While it still
+// writes, the blocks are its own, however long that takes: tend comes back.
+func (r *reserve) regain(patience time.Duration) {
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		if logs, err := r.logs(); err != nil || len(logs) <= 1 && r.rest() {
 			break
+		}
+		if time.Now().After(end) {
+			return
 		}
 	}
 	r.lent = false
