@@ -85,6 +85,9 @@ func openJournal(dir string, log *slog.Logger) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := dropEmptyLogs(dir); err != nil {
+		return nil, err
+	}
 	o := badger.DefaultOptions(dir).
 		WithLogger(badgerLog{log}).
 		WithMemTableSize(memTableBytes).WithNumMemtables(2).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(6).
