@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"syscall"
 	"time"
 
@@ -14,13 +15,17 @@ import (
 // This file keeps an outage of the store out of programs' way (P7). The program that finds
 // it out waits for store_timeout, once. From then on nobody asks the store on behalf of a
 // program: what only the store can say is answered with errOffline, at once. watchStore
-// finds out when it is back, and so does any upload that gets through.
+// finds out when it is back, and so does any upload that gets through. Uploads that failed in
+// an outage do not wait for the end of their pauses, of up to half a minute, once it is over.
 
 // errOffline comes before the store's own words in an error, so that a program gets EIO
 // and not the errno of some socket.
 var errOffline = fmt.Errorf("the store cannot be reached: %w", syscall.EIO)
 
-const offlinePause = 2 * time.Second // between two questions whether the store is back
+const (
+	offlinePause = 2 * time.Second // between two questions whether the store is back
+	wakeSpread   = time.Second     // in which units are tried again when it is: not all nodes and units at once
+)
 
 // ask runs one request that a program waits for.
 func (n *names) ask(ctx context.Context, f func(context.Context) error) error {
@@ -39,13 +44,8 @@ func (n *names) ask(ctx context.Context, f func(context.Context) error) error {
 	if answered(err) {
 		return err
 	}
-	n.mu.Lock()
-	n.lost = err
-	n.mu.Unlock()
-	select {
-	case n.down <- struct{}{}:
-	default: // it is known
-	}
+	n.lose(err)
+	n.suspect()
 	return fmt.Errorf("%w: %w", errOffline, err)
 }
 
@@ -61,6 +61,21 @@ func (n *names) offline() bool {
 	return n.lost != nil
 }
 
+// lose notes that the store does not answer, and why.
+func (n *names) lose(err error) {
+	n.mu.Lock()
+	n.lost = err
+	n.mu.Unlock()
+}
+
+// suspect has watchStore ask.
+func (n *names) suspect() {
+	select {
+	case n.down <- struct{}{}:
+	default: // it will
+	}
+}
+
 // back notes that the store answers.
 func (n *names) back() {
 	n.mu.Lock()
@@ -68,7 +83,8 @@ func (n *names) back() {
 	n.mu.Unlock()
 }
 
-// watchStore asks a store that was lost until it answers, or ctx ends.
+// watchStore asks a store that was lost, or to which an upload failed, until it answers, or
+// ctx ends.
 func (c *Cache) watchStore(ctx context.Context) {
 	defer c.loops.Done()
 	pause := time.NewTimer(0)
@@ -79,22 +95,49 @@ func (c *Cache) watchStore(ctx context.Context) {
 			return
 		case <-c.names.down:
 		}
-		for c.names.offline() {
+		missed := false
+		for asked := false; !asked || c.names.offline(); asked = true {
 			pause.Reset(offlinePause)
 			select {
 			case <-ctx.Done():
 				return
 			case <-pause.C:
 			}
-			c.askWhetherBack(ctx)
+			missed = !c.askWhetherBack(ctx) || missed
+		}
+		// Where no question failed there was no outage: what failed goes on waiting, or what
+		// fails for good would be tried without pause.
+		if missed {
+			c.tryAgain()
 		}
 	}
 }
 
-func (c *Cache) askWhetherBack(ctx context.Context) {
+func (c *Cache) askWhetherBack(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StoreTimeout)
 	defer cancel()
-	if _, err := c.cfg.Store.List(ctx, backend.ListOptions{Prefix: layout.UnitsPrefix(""), Limit: 1}); answered(err) {
-		c.names.back()
+	_, err := c.cfg.Store.List(ctx, backend.ListOptions{Prefix: layout.UnitsPrefix(""), Limit: 1})
+	if !answered(err) {
+		c.names.lose(err)
+		return false
 	}
+	c.names.back()
+	return true
+}
+
+// tryAgain makes the units that wait after a failure due.
+func (c *Cache) tryAgain() {
+	c.mu.Lock()
+	now := time.Now()
+	for _, u := range c.mu.units {
+		if u.attempts == 0 {
+			continue
+		}
+		u.attempts = 1 // what fails on a connection of the outage is soon tried again
+		if at := now.Add(rand.N(wakeSpread)); u.nextTry.After(at) {
+			u.nextTry = at
+		}
+	}
+	c.mu.Unlock()
+	c.poke()
 }

@@ -248,9 +248,11 @@ func (c *Cache) StoreAnswered(err error) {
 	c.mu.Lock()
 	c.mu.stats.storeErr = err
 	c.mu.Unlock()
-	if err == nil {
-		c.names.back()
+	if err != nil {
+		c.names.suspect()
+		return
 	}
+	c.names.back()
 }
 
 // BytesUploaded since the start.

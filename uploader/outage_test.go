@@ -68,3 +68,42 @@ func TestSaveGoesOnInAnOutageAfterRenameAndRestart(t *testing.T) {
 		}
 	}
 }
+
+// P7: units whose uploads failed in an outage are tried again when it is over, not at the end of
+// their pauses; where the store answers all the while, a unit that fails keeps its pause.
+func TestUnitsAreTriedAgainOnceAnOutageIsOver(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.StoreTimeout = time.Second })
+	n.mkdir("run")
+	n.write("run/before", "content")
+	n.wait()
+	n.stop() // the test takes the uploader's part
+	<-n.done
+	n.write("run/f", "content")
+	due := func() (all []*cache.Unit) {
+		all, _ = n.Due(time.Now(), 1)
+		return all
+	}
+	fail := func() {
+		t.Helper()
+		var units []*cache.Unit
+		eventually(t, "the file is due", func() bool { units = due(); return len(units) > 0 })
+		n.Release(units[0], errLost, time.Hour)
+		n.StoreAnswered(errLost)
+	}
+	asked := func(times int) {
+		t.Helper()
+		before := s.Calls(backend.OpList)
+		eventually(t, "the store is asked whether it answers", func() bool { return s.Calls(backend.OpList) >= before+times })
+	}
+	fail()
+	asked(1)
+	if units := due(); len(units) > 0 {
+		t.Errorf("%s is tried again, though there was no outage", units[0].Path)
+	}
+	s.Offline(false)
+	n.StoreAnswered(errLost)
+	asked(2) // the first has failed
+	s.Online()
+	fail()
+}
