@@ -12,6 +12,7 @@ KILLS ?= 100
 CRASHTIME ?= 10m
 CUTS ?= 60
 CUTTIME ?= 10m
+SOAKTIME ?= 1h
 BENCHFLAGS ?= --readme README.md
 
 .PHONY: packages alerts-test manifests-test build install demo test acceptance names model crash ray fuzz bench stores page-test clean
@@ -45,6 +46,10 @@ crash: # KILLS random kills of the daemon under a workload, half on each store, 
 .PHONY: powercut
 powercut: # CUTS power cuts under a workload, half of them with the cache on XFS and half on ext4 (loop devices), in at most CUTTIME; figures last
 	go test -count=1 -timeout 1h -run TestPowerCutLoses -v ./integration -cuts $(CUTS) -cuts.time $(CUTTIME) -crash.fast
+
+.PHONY: soak
+soak: # SOAKTIME of two nodes under a faulty network (toxiproxy) and kills, each promise held against the ledger; figures last
+	go test -count=1 -timeout 4h -run '^TestSoak$$' -v ./integration -soak.time $(SOAKTIME)
 
 ray: # Ray Train itself on two nodes of this machine; RAYFLAGS names scenarios (scripts/ray --help)
 	./scripts/ray $(RAYFLAGS)
