@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -14,7 +15,7 @@ func TestReaderOnAStoreThatHangsCanBeKilled(t *testing.T) {
 	s.put("run/big", noise(4*mib, 1))
 	m := s.mount(t, "store_timeout=10m")
 	stat(t, m.path("run/big"))
-	s.proxy.holdIf(func(request) bool { return true })
+	s.proxy.holdIf(func(r request) bool { return r.key == "run/big" && r.method == http.MethodGet })
 	reader := exec.Command("cat", m.path("run/big"))
 	must(t, reader.Start())
 	eventually(t, "it waits for the store", func() bool { return s.proxy.holding() > 0 })
