@@ -238,29 +238,6 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	return c, nil
 }
 
-// openJournal opens the journal; a damaged one is set aside, for it only says what
-// need not be done again (I2).
-func (c *Cache) openJournal() (*journal, error) {
-	dir := filepath.Join(c.dir, "journal")
-	j, err := openJournal(dir, c.log)
-	if err == nil {
-		return j, nil
-	}
-	if isNoSpace(err) || os.IsPermission(err) {
-		return nil, fmt.Errorf("open journal %s: %w", dir, err)
-	}
-	aside := filepath.Join(c.dir, "lost+found", "journal-"+time.Now().UTC().Format("20060102T150405.000"))
-	c.log.Error("journal is damaged: set aside, starting a new one; every local file is compared with the store again",
-		"err", err, "path", aside)
-	if err := os.Rename(dir, aside); err != nil {
-		return nil, err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, err
-	}
-	return openJournal(dir, c.log)
-}
-
 // heartbeat lets the next process judge closes that were on their way (opens.go).
 func (c *Cache) heartbeat() {
 	defer c.loops.Done()

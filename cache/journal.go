@@ -80,7 +80,11 @@ func put(table, key string, v any) op {
 
 func del(table, key string) op { return op{key: table + key} }
 
-func openJournal(dir string, log *slog.Logger) (*journal, error) {
+func openJournal(dir string, log *slog.Logger) (_ *journal, err error) {
+	defer recovered(&err)
+	if err := checkTables(dir); err != nil {
+		return nil, err
+	}
 	space, err := newReserve(dir, log)
 	if err != nil {
 		return nil, err
@@ -93,10 +97,14 @@ func openJournal(dir string, log *slog.Logger) (*journal, error) {
 		WithMemTableSize(memTableBytes).WithNumMemtables(2).WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(6).
 		WithValueLogFileSize(valueLogBytes).WithValueThreshold(valueThreshold).
 		WithBlockCacheSize(0).WithIndexCacheSize(0).WithCompression(options.None).
-		WithNumCompactors(2).WithMetricsEnabled(false).WithDetectConflicts(false)
+		WithNumCompactors(2).WithMetricsEnabled(false).WithDetectConflicts(false).
+		WithVerifyValueChecksum(true)
 	db, err := badger.Open(o)
 	if err != nil {
 		return nil, err
+	}
+	if err := checkRecords(db); err != nil {
+		return nil, errors.Join(err, closeDamaged(db))
 	}
 	j := &journal{db: db, space: space, writes: make(chan *journalWrite, 1024), syncFile: syncPath}
 	if err := space.opened(j.atRest); err != nil {
