@@ -220,6 +220,9 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	if c.journal, err = c.openJournal(); err != nil {
 		return nil, err
 	}
+	if err := c.countLife(); err != nil {
+		return nil, err
+	}
 	c.names = newNames(c)
 	c.fetches = newFetches(c)
 	c.unsynced = newUnsynced(c)

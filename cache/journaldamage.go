@@ -29,9 +29,16 @@ func (c *Cache) openJournal() (*journal, error) {
 	if isNoSpace(err) || os.IsPermission(err) {
 		return nil, fmt.Errorf("open journal %s: %w", dir, err)
 	}
+	c.log.Error("journal is damaged", "err", err)
+	return c.newJournal()
+}
+
+// newJournal sets the journal aside and begins another one.
+func (c *Cache) newJournal() (*journal, error) {
+	dir := filepath.Join(c.dir, "journal")
 	aside := filepath.Join(c.dir, "lost+found", "journal-"+time.Now().UTC().Format("20060102T150405.000"))
-	c.log.Error("journal is damaged: set aside, starting a new one; every local file is compared with the store again",
-		"err", err, "path", aside)
+	c.log.Error("the journal is set aside, and a new one begun. Nothing has to be done: every local file is compared with the store; "+
+		"what differs goes to lost+found, and deletions that the store had not seen are forgotten", "aside", aside)
 	if err := os.Rename(dir, aside); err != nil {
 		return nil, err
 	}
@@ -39,6 +46,43 @@ func (c *Cache) openJournal() (*journal, error) {
 		return nil, err
 	}
 	return openJournal(dir, c.log)
+}
+
+const (
+	tableMeta = "m/"
+	lifeKey   = "life"
+)
+
+// countLife finds out whether the journal is the one of the last start, or has lost its end, or
+// was put back from a copy. An old one must not be believed: it may have deletions that
+// were carried out long ago, under names that others have used since.
+//
+// The journal counts first: a crash before node.json does leaves it ahead, and that is no harm.
+func (c *Cache) countLife() error {
+	var life uint64
+	if _, err := c.journal.get(tableMeta, lifeKey, &life); err != nil {
+		return err
+	}
+	if life < c.node.Life {
+		c.log.Error("journal is older than the last start: put back from a copy, cut off or deleted", "starts", c.node.Life, "journal", life)
+		if err := c.journal.close(); err != nil {
+			c.log.Warn("the old journal cannot be closed", "err", err)
+		}
+		c.journal = nil
+		j, err := c.newJournal()
+		if err != nil {
+			return err
+		}
+		c.journal = j
+	}
+	life = max(life, c.node.Life) + 1
+	if err := c.journal.durably(put(tableMeta, lifeKey, life)); err != nil {
+		return err
+	}
+	if err := c.node.lives(c.dir, life); err != nil {
+		c.log.Warn("cannot note this start in node.json: an older copy of the journal would not be recognised as one", "err", err)
+	}
+	return nil
 }
 
 // checkTables reads every table that the manifest names, and checks its sums. Badger believes

@@ -30,6 +30,7 @@ type nodeFile struct {
 	Format int    `json:"format"`
 	Node   string `json:"node"`   // id of this cache directory, for its whole life
 	Source string `json:"source"` // storage path
+	Life   uint64 `json:"life"`   // starts so far; the journal says the same
 }
 
 // claimDir makes the cache directory if need be, checks that it is ours and fit,
@@ -138,7 +139,7 @@ func decodeNode(dir string, b []byte) (*nodeFile, error) {
 		return nil, fmt.Errorf("%s is damaged (%v): move it away to start with a new node id; no data is lost by that", path, err)
 	}
 	if n.Format > formatVersion {
-		return nil, fmt.Errorf("%w: %s has format %d, this trainfs knows %d", ErrFormat, dir, n.Format, formatVersion)
+		return nil, fmt.Errorf("%w: %s has format %d, this trainfs knows %d; use that trainfs, or another cache_dir. Nothing was changed", ErrFormat, dir, n.Format, formatVersion)
 	}
 	return &n, nil
 }
@@ -173,6 +174,16 @@ func newNode(dir, path, source string) (*nodeFile, error) {
 		return nil, err
 	}
 	return n, writeFileDurably(path, append(b, '\n'))
+}
+
+// lives notes a start.
+func (n *nodeFile) lives(dir string, life uint64) error {
+	n.Life = life
+	b, err := json.MarshalIndent(n, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFileDurably(filepath.Join(dir, "node.json"), append(b, '\n'))
 }
 
 // writeFileDurably replaces path whole.

@@ -117,3 +117,41 @@ func damagedJournal(t *testing.T, killed bool, kind string, damage func([]byte) 
 	n.close()
 	other.close()
 }
+
+// I3: a journal from a backup has deletions that were carried out long ago.
+func TestJournalPutBackFromACopyDeletesNothing(t *testing.T) {
+	s := newFaulty()
+	n, other := startNode(t, s), startNode(t, s)
+	n.mkdir("run")
+	n.write("run/gone", "gone")
+	n.write("run/kept", "kept")
+	n.wait()
+	s.Offline(false)
+	if err := n.Unlink(ctx, "run/gone"); err != nil {
+		t.Fatal(err)
+	}
+	n.close()
+	journal, copied := filepath.Join(n.cfg.Dir, "journal"), t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(journal)); err != nil {
+		t.Fatal(err)
+	}
+	s.Online()
+	n.start()
+	n.wait()
+	n.close()
+	other.write("run/gone", "the other's")
+	other.wait()
+	if err := os.RemoveAll(journal); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(journal, os.DirFS(copied)); err != nil {
+		t.Fatal(err)
+	}
+	n.start()
+	n.wait()
+	for p, want := range map[string]string{"run/gone": "the other's", "run/kept": "kept"} {
+		if got := get(t, s, p); got != want {
+			t.Errorf("the store has %q under %s, want %q", got, p, want)
+		}
+	}
+}

@@ -187,17 +187,34 @@ func auditText(u *uploader.AuditedUnit) string {
 func fsckCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "fsck",
-		Usage:     "say which checkpoints of a storage path are not complete, and whose they are",
-		ArgsUsage: "SOURCE",
+		Usage:     "say which checkpoints of a storage path are not complete, and whose they are; or check and repair a cache directory",
+		ArgsUsage: "SOURCE | --cache-dir DIR",
 		Description: `Reads listings, markers and manifests, no contents (trainfs verify does), and needs no
 mount. Exits 1 if files that a manifest names are missing. A checkpoint that a node is still
 writing is named, and is no error.
 
-` + examples("trainfs fsck s3://bucket/run1", "trainfs fsck --json s3://bucket/run1 | jq 'select(.complete | not)'"),
+With --cache-dir it looks at a cache directory that is not mounted instead, and asks no store: is the
+journal whole, and that of the last start; what is waiting, torn or set aside. What cannot be believed is
+set aside in lost+found, as a mount would do; --dry-run only says so, and exits 1.
+
+` + examples("trainfs fsck s3://bucket/run1", "trainfs fsck --dry-run --cache-dir /var/cache/trainfs/run1", "trainfs fsck --json s3://bucket/run1 | jq 'select(.complete | not)'"),
 		Category:     categoryCache,
 		OnUsageError: usageError,
-		Flags:        []cli.Flag{jsonFlag(), storeOptionsFlag()},
+		Flags: []cli.Flag{
+			&cli.PathFlag{Name: "cache-dir", Usage: "check the cache directory `DIR`, which is not mounted"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "change nothing in it", DisableDefaultText: true},
+			jsonFlag(), storeOptionsFlag(),
+		},
 		Action: func(c *cli.Context) error {
+			if dir := c.Path("cache-dir"); dir != "" {
+				if c.Args().Len() > 0 || len(c.StringSlice("o")) > 0 {
+					return usagef("--cache-dir asks no store: give it without a storage path and -o")
+				}
+				return fsckCacheDir(dir, c.Bool("dry-run"), c.Bool("json"), c.App.Writer)
+			}
+			if c.Bool("dry-run") {
+				return usagef("--dry-run is for --cache-dir: a storage path is only read")
+			}
 			return onStore(c, "fsck", func(ctx context.Context, store backend.Store) error {
 				return fsckStore(ctx, store, c.Bool("json"), c.App.Writer)
 			})
