@@ -207,12 +207,18 @@ func (b *powerBook) check(before, after snapshot, local map[string]string, torn,
 		}
 	}
 	for unit := range after.open {
-		if !torn[unit] {
+		if !torn[unit] && !waitsForTracker(unit, held) {
 			say("P3: an open marker of %s is left", unit)
 		}
 	}
 	slices.Sort(wrong)
 	return slices.Compact(wrong)
+}
+
+// waitsForTracker tells whether the deletion of a checkpoint waits for a tracker that still
+// may name it, and that itself is held by a torn unit.
+func waitsForTracker(unit string, held map[string]bool) bool {
+	return held[path.Join(path.Dir(unit), "latest")]
 }
 
 func (b *powerBook) checkFile(p string, f *powerFile, before snapshot, remote, here string, torn, held map[string]bool, say func(string, ...any)) {
@@ -234,7 +240,7 @@ func (b *powerBook) checkFile(p string, f *powerFile, before snapshot, remote, h
 			say("P5: %s of %s was committed before the power cut, and is torn", p, unit)
 		}
 	}
-	waits := here == "" && held[path.Join(path.Dir(unit), "latest")] // its deletion, for the tracker
+	waits := here == "" && waitsForTracker(unit, held)
 	if !held[unit] && !waits && remote != here {
 		say("P8: %s has hash %q in the store and %q in the mount", p, remote, here)
 	}
