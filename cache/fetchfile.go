@@ -44,17 +44,19 @@ func (f *fetches) begin(path string, e remoteEntry) (*fetch, error) {
 	d.mu.runs = map[*run]struct{}{}
 	blocks := max(1, int((d.size+fetchBlock-1)/fetchBlock))
 	d.mu.blocks, d.mu.sums, d.mu.left = make([]blockState, blocks), make([]uint32, blocks), blocks
+	if !d.resume() {
+		// Never over what is there: a reader may have it open, and it is another object.
+		if err := os.Remove(d.name()); err != nil && !isNotExist(err) {
+			d.cancel()
+			return nil, err
+		}
+	}
 	file, err := os.OpenFile(d.name(), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		d.cancel()
 		return nil, err
 	}
 	d.file = file
-	if !d.resume() {
-		if err := file.Truncate(0); err != nil {
-			return nil, err
-		}
-	}
 	return d, file.Truncate(d.size)
 }
 
@@ -62,6 +64,9 @@ func (f *fetches) begin(path string, e remoteEntry) (*fetch, error) {
 func (d *fetch) resume() bool {
 	b, err := os.ReadFile(d.name() + stateExt)
 	if err != nil {
+		return false
+	}
+	if st, err := os.Lstat(d.name()); err != nil || st.Size() != d.size {
 		return false
 	}
 	var s fetchState

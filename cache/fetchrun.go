@@ -62,20 +62,20 @@ func (d *fetch) run() {
 }
 
 // end takes the download off the list; what is on the disk of one that is not complete
-// stays for the next.
+// stays for the next, which begins only when it has been put away.
 func (d *fetch) end(err error) {
-	f := d.c.fetches
-	f.mu.Lock()
 	d.mu.Lock()
 	d.mu.ended, d.mu.err = true, err
 	noSpace := d.mu.noSpace
+	unused := d.mu.refs == 0
+	d.mu.Unlock()
+	d.putAway(err, noSpace)
+	f := d.c.fetches
+	f.mu.Lock()
 	if f.byPath[d.path] == d {
 		delete(f.byPath, d.path)
 	}
-	unused := d.mu.refs == 0
-	d.mu.Unlock()
 	f.mu.Unlock()
-	d.putAway(err, noSpace)
 	d.mu.Lock()
 	d.progress()
 	d.mu.Unlock()

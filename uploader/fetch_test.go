@@ -136,6 +136,27 @@ func TestObjectReplacedInTheMiddleOfADownload(t *testing.T) {
 	readWithin(t, h, 1<<20, old) // what it has read it still has
 }
 
+// A download that has failed keeps its blocks for the next one of the same object, and no
+// other's: whoever still has it open goes on reading them.
+func TestBlocksOfAFailedDownloadAreNotOverwrittenByAnotherObjects(t *testing.T) {
+	s := newFaulty()
+	old, new := big(1, 40<<20), big(2, 40<<20)
+	put(t, s, "f", old)
+	n := startNode(t, s, func(c *cache.Config) { c.Prefetch = cache.PrefetchOff })
+	h := openStream(t, n, "f")
+	defer n.shut(h)
+	readWithin(t, h, 1<<20, old)
+	s.Fail(backend.OpGet, 1, &backend.Error{Op: backend.OpGet, Key: "f", Kind: backend.ErrDenied})
+	if _, err := h.ReadAt(ctx, make([]byte, 1), 30<<20); !errors.Is(err, backend.ErrDenied) {
+		t.Fatalf("read of the rest: %v, want ErrDenied", err)
+	}
+	put(t, s, "f", new)
+	again := openStream(t, n, "f")
+	defer n.shut(again)
+	readWithin(t, again, 1<<20, new)
+	readWithin(t, h, 1<<20, old)
+}
+
 func TestObjectDeletedInTheMiddleOfADownload(t *testing.T) {
 	s := newFaulty()
 	old := big(1, 40<<20)
