@@ -368,13 +368,15 @@ func (h *Handle) Released() {
 	h.release()
 }
 
+// release takes the handle off all counts. A rename may come at any moment of it: the path
+// under which a handle is counted is the one that it has under mu.
 func (h *Handle) release() {
 	c := h.c
-	path := h.Path()
 	if h.stream != nil {
 		h.stream.leave()
 	}
 	c.mu.Lock()
+	path := h.Path()
 	if c.mu.opened[path]--; c.mu.opened[path] <= 0 {
 		delete(c.mu.opened, path)
 	}
@@ -394,8 +396,9 @@ func (h *Handle) release() {
 	if h.killed.Load() {
 		c.abandoned(path, h.ino)
 	}
-	unit, closes := c.cfg.Layout.Closes(path, false, layout.Closed)
 	c.mu.Lock()
+	path = h.Path()
+	unit, closes := c.cfg.Layout.Closes(path, false, layout.Closed)
 	delete(c.mu.handles, h)
 	if c.mu.writers[path]--; c.mu.writers[path] <= 0 {
 		delete(c.mu.writers, path)
