@@ -473,7 +473,7 @@ func (n *names) committed(s *Snapshot) {
 func (c *Cache) CommittedVersion(u *Unit, v TrackerVersion, etag string, crc uint32) error {
 	ops := []op{
 		put(tableFile, u.Path, fileRecord{ID: v.v.ID, Attrs: v.v.Attrs, CRC32C: crc, ETag: etag, Mine: true}),
-		del(tableHint, u.Path),
+		del(tableHint, u.Path), del(tableSent, u.Path),
 	}
 	past := func(o *trackerRecord) bool { return o.Seq <= v.Seq }
 	c.mu.Lock()

@@ -32,7 +32,12 @@ const mostSent = 16 // versions of one file, none of which was committed; the ne
 
 // Sending notes files before they go up. Of a name that was seen to be free it is enough
 // that this node knows it from now on.
-func (c *Cache) Sending(s *Snapshot, files []Sent) error {
+func (c *Cache) Sending(s *Snapshot, files []Sent) error { return c.sending(s.seq, files) }
+
+// SendingVersion is Sending for a version of a tracker.
+func (c *Cache) SendingVersion(v TrackerVersion, f Sent) error { return c.sending(v.Seq, []Sent{f}) }
+
+func (c *Cache) sending(seq uint64, files []Sent) error {
 	var ops []op
 	var known []Done
 	for _, f := range files {
@@ -59,7 +64,7 @@ func (c *Cache) Sending(s *Snapshot, files []Sent) error {
 	if err := c.journal.write(ops...); err != nil {
 		return err
 	}
-	return c.unrecord(s.seq, known)
+	return c.unrecord(seq, known)
 }
 
 // WasSent tells whether an object may be one that this node has put, and not been told of.

@@ -3,11 +3,14 @@ package uploader
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/mem"
 	"github.com/trainfs/trainfs/cache"
 )
 
@@ -69,5 +72,56 @@ func TestTornTrackerGoesUpWhenWrittenAgainAfterTwoStarts(t *testing.T) {
 	n.wait()
 	if got := get(t, s, "run/latest"); got != "checkpoint_2" {
 		t.Errorf("in the store: %q", got)
+	}
+}
+
+// unanswered puts one key, once, and never says so: the daemon dies before it hears of it.
+type unanswered struct {
+	backend.Store
+	key  string
+	put  chan struct{}
+	once sync.Once
+}
+
+func (s *unanswered) Put(ctx context.Context, key string, c backend.Content, o backend.PutOptions) (backend.Object, error) {
+	obj, err := s.Store.Put(ctx, key, c, o)
+	if key == s.key && err == nil {
+		s.once.Do(func() {
+			close(s.put)
+			<-ctx.Done()
+			err = ctx.Err()
+		})
+	}
+	return obj, err
+}
+
+// P5: the store has what this node was just putting when it died, and knows no more of it than
+// the store does. What the program has written since must not be taken for a stranger's clash
+// with that, and set aside.
+func TestRewrittenWhileItsPutWasNotRecordedItGoesUpAfterAKill(t *testing.T) {
+	for name, file := range map[string]string{
+		"artifact": "run/notes", "tracker": "run/latest", "one-file checkpoint": "run/model.ckpt", "member": "run/checkpoint_000001/model",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &unanswered{Store: mem.New(), key: file, put: make(chan struct{})}
+			n := startNode(t, s)
+			n.mkdir("run")
+			n.mkdir("run/checkpoint_000001")
+			n.write("run/checkpoint_000001/other", "o")
+			n.write(file, "first")
+			<-s.put
+			n.write(file, "second")
+			n.restart()
+			n.wait()
+			if got := get(t, s, file); got != "second" {
+				t.Errorf("in the store: %q", got)
+			}
+			if got := n.read(file); got != "second" {
+				t.Errorf("in the mount: %q", got)
+			}
+			if got := n.up.Status().LostFound; got != 0 {
+				t.Errorf("%d files were set aside", got)
+			}
+		})
 	}
 }

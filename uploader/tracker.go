@@ -96,6 +96,9 @@ func (u *Uploader) commitUnversioned(ctx context.Context, unit *cache.Unit) erro
 	if aside, err := u.clashes(ctx, s); aside || err != nil {
 		return err
 	}
+	if err := u.sending(s); err != nil {
+		return err
+	}
 	obj, err := u.show(ctx, p)
 	if err != nil {
 		return err
@@ -192,7 +195,7 @@ func (u *Uploader) putVersion(ctx context.Context, unit *cache.Unit, v cache.Tra
 	p.ID.Size = int64(len(v.Content))
 	p.crc = crc32c.Checksum(v.Content)
 	if _, f, err := u.c.Look(unit.Path); err == nil && f != nil {
-		p.Unseen = f.Unseen
+		p.Unseen, p.Known = f.Unseen, f.Known
 	}
 	if p.Unseen {
 		snap, err := u.c.Snapshot(unit)
@@ -200,6 +203,11 @@ func (u *Uploader) putVersion(ctx context.Context, unit *cache.Unit, v cache.Tra
 			return err
 		}
 		if aside, err := u.clashes(ctx, &sealedUnit{Snapshot: snap, plans: []*plan{p}}); aside || err != nil {
+			return err
+		}
+	}
+	if !p.Known {
+		if err := u.c.SendingVersion(v, cache.Sent{Path: p.Path, Size: p.ID.Size, CRC32C: p.crc, Unseen: p.Unseen}); err != nil {
 			return err
 		}
 	}
