@@ -271,10 +271,10 @@ func (h *Handle) Flush(ctx context.Context) error {
 	}
 	h.c.opens.flushed(h.slot, st.Size, st.Mtim.Nano())
 	killpoint.At(killpoint.CloseNoted)
-	if st.Nlink == 0 {
+	path := h.Path()
+	if st.Nlink == 0 || path == "" { // see orphan.go
 		return nil
 	}
-	path := h.Path()
 	switch class := h.c.cfg.Layout.Classify(path, false); {
 	case class.Kind == layout.Tracker && !h.killed.Load():
 		if err := h.snapshotTracker(&st); err != nil {
@@ -318,7 +318,7 @@ func (h *Handle) Fsync(ctx context.Context) error {
 			}
 		}
 	}
-	if h.write && h.c.cfg.FsyncRemote && h.c.committer != nil {
+	if h.write && h.Path() != "" && h.c.cfg.FsyncRemote && h.c.committer != nil {
 		var st unix.Stat_t
 		if err := unix.Fstat(int(h.file.Fd()), &st); err != nil {
 			return err
@@ -377,10 +377,10 @@ func (h *Handle) release() {
 	}
 	c.mu.Lock()
 	path := h.Path()
-	if c.mu.opened[path]--; c.mu.opened[path] <= 0 {
-		delete(c.mu.opened, path)
-	}
 	c.usedNow(path)
+	if !h.write {
+		c.closedAs(path)
+	}
 	c.mu.Unlock()
 	if !h.write {
 		return
@@ -399,6 +399,7 @@ func (h *Handle) release() {
 	c.mu.Lock()
 	path = h.Path()
 	unit, closes := c.cfg.Layout.Closes(path, false, layout.Closed)
+	c.closedAs(path)
 	delete(c.mu.handles, h)
 	if c.mu.writers[path]--; c.mu.writers[path] <= 0 {
 		delete(c.mu.writers, path)

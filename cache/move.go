@@ -197,6 +197,9 @@ func (c *Cache) moved(m *move, old, new string, dir bool, ino uint64) error {
 	if !dir {
 		c.unlinked(ino, old)
 	}
+	if !dir {
+		c.orphan(new, func(open uint64) bool { return open != ino })
+	}
 	for h := range c.mu.handles {
 		if p := h.Path(); under(p, old) {
 			h.move(new + p[len(old):])
@@ -233,7 +236,19 @@ func (c *Cache) moved(m *move, old, new string, dir bool, ino uint64) error {
 	return errors.Join(c.journal.write(ops...), c.adopt(new))
 }
 
-func (h *Handle) move(to string) { h.path.Store(&to) }
+// move says that the file has another name. Callers hold mu.
+func (h *Handle) move(to string) {
+	h.c.closedAs(h.Path())
+	h.c.mu.opened[to]++
+	h.path.Store(&to)
+}
+
+// closedAs counts an open file of that name less. Callers hold mu.
+func (c *Cache) closedAs(path string) {
+	if c.mu.opened[path]--; c.mu.opened[path] <= 0 {
+		delete(c.mu.opened, path)
+	}
+}
 
 // recountWriters makes the counts of open files fit the handles' paths. Callers
 // hold mu.

@@ -227,6 +227,7 @@ func (c *Cache) removed(path string, ino uint64) {
 	class := c.cfg.Layout.Classify(path, false)
 	c.names.forget(path)
 	c.mu.Lock()
+	c.orphan(path, func(open uint64) bool { return open == ino })
 	c.unlinked(ino, path)
 	delete(c.mu.unknown, path)
 	c.unaccount(path)
@@ -425,8 +426,19 @@ func (c *Cache) renameRemote(old, new string, flags uint32, remote map[string]re
 	return err
 }
 
-// exchange swaps two names. Each side becomes dirty; nothing is deleted.
+// exchange swaps the names of two files. Each side becomes dirty; nothing is deleted. Two
+// directories it refuses, as do file systems that cannot do it at all: each key below one of
+// them would have to be deleted that is not below the other, with an intent that covers both.
 func (c *Cache) exchange(ctx context.Context, a, b string) error {
+	for _, p := range []string{a, b} {
+		info, err := c.Stat(ctx, p)
+		if err != nil {
+			return err
+		}
+		if info.Mode&syscall.S_IFMT == syscall.S_IFDIR {
+			return syscall.EINVAL
+		}
+	}
 	for _, p := range []string{a, b} {
 		if err := c.localizeAll(ctx, p); err != nil {
 			return err

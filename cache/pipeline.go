@@ -120,6 +120,9 @@ func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 		err = nil
 	}
 	if errors.Is(err, fs.ErrNotExist) {
+		if len(s.Files) == 0 && len(s.Removed) == 0 {
+			c.dropNothing(s)
+		}
 		return nil, ErrGone
 	}
 	s.Files = append(s.Files, moved...)
