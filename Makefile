@@ -13,9 +13,10 @@ CRASHTIME ?= 10m
 CUTS ?= 60
 CUTTIME ?= 10m
 SOAKTIME ?= 1h
+STRESSTIME ?= 5m
 BENCHFLAGS ?= --readme README.md
 
-.PHONY: packages alerts-test manifests-test build install demo test acceptance names model crash ray fuzz bench stores page-test clean
+.PHONY: packages alerts-test manifests-test build install demo test acceptance names model crash stress ray fuzz bench stores page-test clean
 
 build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
 	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -46,6 +47,9 @@ crash: # KILLS random kills of the daemon under a workload, half on each store, 
 .PHONY: powercut
 powercut: # CUTS power cuts under a workload, half of them with the cache on XFS and half on ext4 (loop devices), in at most CUTTIME; figures last
 	go test -count=1 -timeout 1h -run TestPowerCutLoses -v ./integration -cuts $(CUTS) -cuts.time $(CUTTIME) -crash.fast
+
+stress: # random writes, mappings and truncations of a file, checked through kills, remounts and a second mount, for STRESSTIME; prints its seeds
+	go test -race -count=1 -timeout 2h -v -run TestRandom ./integration -stress.time $(STRESSTIME)
 
 .PHONY: soak
 soak: # SOAKTIME of two nodes under a faulty network (toxiproxy) and kills, each promise held against the ledger; figures last
