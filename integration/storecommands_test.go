@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,9 +35,18 @@ func TestFlushUploadsWhatADeadMountHasLeft(t *testing.T) {
 		}
 		want(t, "objects after a dry run", len(s.objects("")), before)
 
-		r = run(t, m.env, trainfs, "flush", "--cache-dir", m.cache, "--timeout", "60s")
-		if r.code != 0 || !strings.Contains(r.output, "all committed") {
-			t.Errorf("flush: exit code %d\n%s", r.code, r.output)
+		r = run(t, m.env, trainfs, "flush", "--cache-dir", m.cache, "--timeout", "60s", "--quiet", "--json")
+		var did struct {
+			DryRun bool                    `json:"dry_run"`
+			Units  []struct{ Path string } `json:"units"`
+			Left   *struct{ Units int }    `json:"left"`
+		}
+		if err := json.Unmarshal([]byte(r.output), &did); err != nil || r.code != 0 || did.DryRun || len(did.Units) != 1 || did.Left == nil || did.Left.Units != 0 {
+			t.Errorf("flush: exit code %d, %v\n%s", r.code, err, r.output)
+		}
+		r = run(t, m.env, trainfs, "flush", "--cache-dir", m.cache)
+		if r.code != 0 || !strings.Contains(r.output, "all committed") || !strings.Contains(r.output, "0 units") {
+			t.Errorf("flush again: exit code %d\n%s", r.code, r.output)
 		}
 		s.wantKeys("run/mine1/model.pt", "run/mine1/meta.json")
 		s.wantNoOpenMarkers()
@@ -99,7 +109,8 @@ func TestFsckNamesWhatIsNotComplete(t *testing.T) {
 		if r.code != 1 || !strings.Contains(r.output, "missing: run/checkpoint_000002/b\n") || strings.Contains(r.output, "checkpoint_000001") {
 			t.Errorf("fsck with a file missing: exit code %d\n%s", r.code, r.output)
 		}
-		r = run(t, m.env, trainfs, "fsck", "--json", s.source)
+		r = run(t, m.env, trainfs, "fsck", "--dry-run", "--json", s.source) // it never changes anything
+		want(t, "exit code", r.code, 1)
 		complete := map[string]bool{}
 		for line := range strings.Lines(r.output) {
 			var u struct {
@@ -133,9 +144,13 @@ func TestGcRemovesWhatDeadNodesHaveLeftAndNothingElse(t *testing.T) {
 		s.put(".trainfs/v1/units/run/checkpoint_000009/deadnode.json", empty)
 		before := len(s.objects(""))
 
-		for _, args := range [][]string{{"gc", s.source}, {"gc", "--dry-run", "--older-than", "0s", "--dead-node", "deadnode", s.source}} {
+		dry := []string{"gc", "--dry-run", "--json", "--older-than", "0s", "--dead-node", "deadnode", s.source}
+		for _, args := range [][]string{{"gc", s.source}, dry} {
 			r := run(t, m.env, trainfs, args...)
 			want(t, "exit code", r.code, 0)
+			if told := strings.Count(r.output, `"removed":false`); slices.Equal(args, dry) && told != 3 {
+				t.Errorf("a dry run names %d things\n%s", told, r.output)
+			}
 			want(t, "objects after "+strings.Join(args, " "), len(s.objects("")), before)
 		}
 		stages, err := s.raw.ListStages(ctx, "")
@@ -145,9 +160,12 @@ func TestGcRemovesWhatDeadNodesHaveLeftAndNothingElse(t *testing.T) {
 		r := run(t, m.env, trainfs, "gc", "--json", "--older-than", "0s", "--dead-node", "deadnode", s.source)
 		kinds := map[string]int{}
 		for line := range strings.Lines(r.output) {
-			var g struct{ Kind, Error string }
+			var g struct {
+				Kind, Error string
+				Removed     bool
+			}
 			must(t, json.Unmarshal([]byte(line), &g))
-			want(t, "error", g.Error, "")
+			want(t, "removed, or "+g.Error, g.Removed, true)
 			kinds[g.Kind]++
 		}
 		if r.code != 0 || kinds["upload"] != 1 || kinds["marker"] != 1 || kinds["manifest"] != 1 || len(kinds) != 3 {

@@ -25,6 +25,7 @@ type Garbage struct {
 	Since time.Time `json:"since,omitzero"`
 	Why   string    `json:"why"`
 	Err   string    `json:"error,omitempty"` // it is still there
+	Gone  bool      `json:"removed"`
 
 	remove func(ctx context.Context) error
 }
@@ -59,6 +60,7 @@ func CollectGarbage(ctx context.Context, store backend.Store, o GarbageOptions, 
 			if err := g.remove(ctx); err != nil {
 				g.Err = err.Error()
 			}
+			g.Gone = g.Err == ""
 		}
 		if g.Err != "" {
 			failed++

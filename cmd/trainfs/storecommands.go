@@ -202,7 +202,7 @@ set aside in lost+found, as a mount would do; --dry-run only says so, and exits 
 		OnUsageError: usageError,
 		Flags: []cli.Flag{
 			&cli.PathFlag{Name: "cache-dir", Usage: "check the cache directory `DIR`, which is not mounted"},
-			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "change nothing in it", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "change nothing in it (nor is a storage path ever changed)", DisableDefaultText: true},
 			jsonFlag(), storeOptionsFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -212,9 +212,7 @@ set aside in lost+found, as a mount would do; --dry-run only says so, and exits 
 				}
 				return fsckCacheDir(dir, c.Bool("dry-run"), c.Bool("json"), c.App.Writer)
 			}
-			if c.Bool("dry-run") {
-				return usagef("--dry-run is for --cache-dir: a storage path is only read")
-			}
+			// A storage path is only read, with --dry-run or without.
 			return onStore(c, "fsck", func(ctx context.Context, store backend.Store) error {
 				return fsckStore(ctx, store, c.Bool("json"), c.App.Writer)
 			})
