@@ -173,6 +173,7 @@ func (r *mountRequest) runDaemon(ctx context.Context) error {
 // serveMount mounts and serves. A log file inside the cache directory is opened once the
 // cache is known to be ours.
 func serveMount(ctx context.Context, c *Config, sink *logSink, logFile string, foreground bool, ready func(warnings []string) error) error {
+	boundGarbage()
 	level := newLogLevel(c.LogLevel, c.Debug)
 	log := newLogger(sink, level, c.LogFormat)
 	defer level.toggleOnSignal(log)()
