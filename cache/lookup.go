@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"sort"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -253,7 +253,7 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 	for _, e := range local {
 		shown[e.Name] = false
 	}
-	out := make([]DirEntry, 0, len(local)+len(remote))
+	out := remote[:0] // in its place: there may be a million
 	for _, e := range remote {
 		if _, here := shown[e.Name]; here {
 			shown[e.Name] = true
@@ -272,7 +272,7 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 		}
 		out = append(out, e)
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	slices.SortFunc(out, func(a, b DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 

@@ -18,10 +18,12 @@ const unknownIno = 0xffffffff
 // rewound; between these its offsets stand for the same names. go-fuse calls the
 // methods of a listing under a lock.
 type dirHandle struct {
-	node    *Node
-	entries []fuse.DirEntry
-	listed  bool
-	next    int
+	node   *Node
+	self   [2]cache.DirEntry // "." and ".."
+	list   []cache.DirEntry  // kept as it comes: there may be a million
+	listed bool
+	gone   bool // there is nothing to list
+	next   uint64
 }
 
 var _ = (fs.NodeOpendirHandler)((*Node)(nil))
@@ -32,12 +34,12 @@ func (n *Node) OpendirHandle(context.Context, uint32) (fs.FileHandle, uint32, sy
 	return &dirHandle{node: n}, 0, 0
 }
 
-func (d *dirHandle) list(ctx context.Context) syscall.Errno {
+func (d *dirHandle) read(ctx context.Context) syscall.Errno {
 	ctx, done := patient(ctx)
 	defer done()
 	p, ok := d.node.path()
 	if !ok {
-		d.entries, d.listed = nil, true // removed: empty, as on a local disk
+		d.list, d.gone, d.listed = nil, true, true // removed: empty, as on a local disk
 		return 0
 	}
 	list, err := d.node.s.vfs.ReadDir(ctx, p)
@@ -48,54 +50,60 @@ func (d *dirHandle) list(ctx context.Context) syscall.Errno {
 	if _, parent := d.node.Parent(); parent != nil {
 		above = parent.StableAttr().Ino
 	}
-	d.entries = make([]fuse.DirEntry, 0, len(list)+2)
-	d.add(cache.DirEntry{Name: ".", Type: syscall.S_IFDIR, Ino: self})
-	d.add(cache.DirEntry{Name: "..", Type: syscall.S_IFDIR, Ino: above})
-	for _, e := range list {
-		d.add(e)
-	}
-	d.listed = true
+	d.self[0] = cache.DirEntry{Name: ".", Type: syscall.S_IFDIR, Ino: self}
+	d.self[1] = cache.DirEntry{Name: "..", Type: syscall.S_IFDIR, Ino: above}
+	d.list, d.gone, d.listed = list, false, true
 	return 0
 }
 
-// add gives the entry an offset that stands for the place behind it, as d_off does.
-func (d *dirHandle) add(e cache.DirEntry) {
-	if e.Ino == 0 {
-		e.Ino = unknownIno
+// len is how many names there are, with "." and "..".
+func (d *dirHandle) len() uint64 {
+	if d.gone {
+		return 0
 	}
-	d.entries = append(d.entries, fuse.DirEntry{
-		Name: e.Name, Mode: e.Type, Ino: e.Ino, Off: uint64(len(d.entries) + 1),
-	})
+	return uint64(len(d.self) + len(d.list))
+}
+
+// at gives an entry; its offset stands for the place behind it, as d_off does.
+func (d *dirHandle) at(i uint64) *fuse.DirEntry {
+	e := &d.self[min(i, 1)]
+	if n := uint64(len(d.self)); i >= n {
+		e = &d.list[i-n]
+	}
+	out := &fuse.DirEntry{Name: e.Name, Mode: e.Type, Ino: e.Ino, Off: i + 1}
+	if out.Ino == 0 {
+		out.Ino = unknownIno
+	}
+	return out
 }
 
 var _ = (fs.FileReaddirenter)((*dirHandle)(nil))
 
 func (d *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
 	if !d.listed {
-		if errno := d.list(ctx); errno != 0 {
+		if errno := d.read(ctx); errno != 0 {
 			return nil, errno
 		}
 	}
-	if d.next >= len(d.entries) {
+	if d.next >= d.len() {
 		return nil, 0
 	}
-	e := d.entries[d.next]
 	d.next++
-	return &e, 0
+	return d.at(d.next - 1), 0
 }
 
 var _ = (fs.FileSeekdirer)((*dirHandle)(nil))
 
 func (d *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {
 	if off == 0 || !d.listed {
-		if errno := d.list(ctx); errno != 0 {
+		if errno := d.read(ctx); errno != 0 {
 			return errno
 		}
 	}
-	if off > uint64(len(d.entries)) {
+	if off > d.len() {
 		return syscall.EINVAL
 	}
-	d.next = int(off)
+	d.next = off
 	return 0
 }
 
