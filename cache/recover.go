@@ -47,7 +47,7 @@ func (c *Cache) recover(ctx context.Context) error {
 		}
 	}
 	r.rebooted = rebooted
-	for _, step := range []func() error{r.keepFetches, r.loadRecords, r.scan, r.judge, r.loadMoved, r.voidTombstones, r.loadTrackers, r.order} {
+	for _, step := range []func() error{r.keepFetches, r.loadRecords, r.scan, r.judge, r.loadMoved, r.tellMissing, r.voidTombstones, r.loadTrackers, r.order} {
 		if err := step(); err != nil {
 			return err
 		}

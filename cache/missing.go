@@ -1,0 +1,49 @@
+package cache
+
+import "github.com/trainfs/trainfs/layout"
+
+// tellMissing tells of sealed files that are not in the tree any more and that the store does
+// not have: somebody has deleted them under tree/ while nothing was mounted. What was deleted
+// there and is clean counts as evicted; of what was neither sealed nor committed there is no
+// trace to go by.
+func (r *recovery) tellMissing() error {
+	for unit, s := range r.seals {
+		missing, err := r.missingOf(unit, s)
+		if err != nil || len(missing) == 0 {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		r.log.Warn("deleted from the cache directory before it was uploaded: it is lost", "unit", unit,
+			"path", missing[0], "files", len(missing))
+		if r.mu.units[unit] != nil || s.Publishing {
+			continue // the next seal replaces this one; of what was begun it says all
+		}
+		if err := r.journal.write(del(tableSeal, unit)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *recovery) missingOf(unit string, s sealRecord) (missing []string, err error) {
+	if s.Manifest == nil || r.buried(unit) {
+		return nil, nil
+	}
+	for _, f := range s.Manifest.Files {
+		p := joinRel(unit, f.Path)
+		if f.Type == layout.TypeDir || r.tree.exists(p) || r.buried(p) {
+			continue
+		}
+		var rec fileRecord
+		found, err := r.journal.get(tableFile, p, &rec)
+		if err != nil {
+			return nil, err
+		}
+		if !found { // else it is one that was evicted
+			missing = append(missing, p)
+		}
+	}
+	return missing, nil
+}
