@@ -32,6 +32,9 @@ func (n *Node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 		return nil, 0, errno
 	}
 	f.direct = flags&unix.O_DIRECT != 0
+	if f.through && flags&(unix.O_ACCMODE|unix.O_TRUNC) == unix.O_RDONLY {
+		answer |= fuse.FOPEN_NOFLUSH // nothing can be wrong with its close, which so need not wait for us
+	}
 	if flags&unix.O_TRUNC == 0 { // else the kernel sets the size itself
 		if st, err := f.stat(ctx); err == nil {
 			n.recheck(&st)

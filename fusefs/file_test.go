@@ -34,6 +34,33 @@ func TestErrorOfFlushReachesClose(t *testing.T) {
 	eventually(t, "released", func() bool { return f.released.Load() == 1 })
 }
 
+// P1: nothing can go wrong with the close of a file that was only read, by passthrough. What
+// could have been written is flushed, whatever it was opened for besides.
+func TestCloseOfWhatWasOnlyReadWaitsForNobody(t *testing.T) {
+	f := &fake{}
+	mnt, s := testMount(t, f)
+	needPassthrough(t, s)
+	path := filepath.Join(mnt, "f")
+	write(t, path, "data")
+	for flags, flushes := range map[int]int{
+		unix.O_RDONLY: 0, unix.O_RDONLY | unix.O_DIRECT: 0,
+		unix.O_WRONLY: 1, unix.O_RDWR: 1, unix.O_RDONLY | unix.O_TRUNC: 1,
+	} {
+		before, released := f.count("flush"), f.released.Load()
+		file, err := os.OpenFile(path, flags, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Close(); err != nil {
+			t.Errorf("close after open with %o: %v", flags, err)
+		}
+		eventually(t, "released", func() bool { return f.released.Load() == released+1 })
+		if n := f.count("flush") - before; n != flushes {
+			t.Errorf("opened with %o: %d flushes, want %d", flags, n, flushes)
+		}
+	}
+}
+
 func TestENOSYSDoesNotSilenceFlushAndFsync(t *testing.T) {
 	f := &fake{}
 	mnt, _ := testMount(t, f)
