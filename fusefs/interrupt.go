@@ -92,7 +92,16 @@ func (r *request) watch() {
 	}
 	tick := time.NewTicker(signalPoll)
 	defer tick.Stop()
-	for mayWait(r.Pid) {
+	for elsewhere := 0; elsewhere < 3; {
+		switch look(r.Pid) {
+		case ends:
+			close(r.done)
+			return
+		case waits:
+			elsewhere = 0
+		case busy:
+			elsewhere++
+		}
 		select {
 		case <-r.finished:
 			return
@@ -114,21 +123,37 @@ const (
 	stopSignals = 1<<(syscall.SIGKILL-1) | 1<<(syscall.SIGINT-1) | 1<<(syscall.SIGQUIT-1)
 )
 
-// mayWait tells that the thread has signals pending, and none that is to stop it. One
-// without any is not waiting for us (any more), or the mount has gone; one that cannot be
-// seen, as it runs outside of our process namespace, is believed to mean it.
-func mayWait(tid uint32) bool {
+// state is what the thread of an interrupted request does.
+type state int
+
+const (
+	waits state = iota // for its answer
+	ends               // a signal is to end what it does, or nobody can see it
+	busy               // it runs or waits for something else, at least just now
+)
+
+// look tells what a thread does. One that was interrupted in a request sleeps where only
+// SIGKILL wakes it, whatever has become of the signal: one that was sent to the process,
+// as SIGCHLD is, may have been taken by another thread. A thread that cannot be seen, as it
+// runs outside of our process namespace, is believed to mean it.
+func look(tid uint32) state {
 	if tid == 0 {
-		return false
+		return ends
 	}
 	status, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(tid), 10) + "/status")
 	if err != nil {
-		return false
+		return ends
 	}
+	asleep := false
 	var own, shared, blocked uint64
 	for line := range bytes.Lines(status) {
 		name, value, _ := bytes.Cut(line, []byte(":"))
-		mask, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
+		value = bytes.TrimSpace(value)
+		if string(name) == "State" {
+			asleep = bytes.HasPrefix(value, []byte("D"))
+			continue
+		}
+		mask, err := strconv.ParseUint(string(value), 16, 64)
 		if err != nil {
 			continue
 		}
@@ -142,5 +167,11 @@ func mayWait(tid uint32) bool {
 		}
 	}
 	pending := (own | shared) &^ blocked
-	return pending != 0 && pending&stopSignals == 0
+	switch {
+	case pending&stopSignals != 0:
+		return ends
+	case pending != 0, asleep:
+		return waits
+	}
+	return busy
 }

@@ -219,6 +219,47 @@ os.stat(sys.argv[1] + "/elsewhere")
 	_ = cmd.Wait()
 }
 
+// A signal to the process interrupts the thread that waits for the store, and is then taken by another: in a
+// program with threads a child that exits must not make a checkpoint look as if it were not there.
+func TestSignalThatAnotherThreadTakesDoesNotFailAnOperation(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no python3")
+	}
+	f := &fake{}
+	mnt, _ := testMount(t, f)
+	write(t, filepath.Join(f.dir, "there"), "x")
+	f.setHook(func(ctx context.Context, op, path string) error {
+		if op != "lookup" || path != "there" {
+			return nil
+		}
+		<-ctx.(*request).Context.Done() // the kernel's INTERRUPT
+		select {
+		case <-ctx.Done():
+			t.Error("cancelled")
+			return ctx.Err()
+		case <-time.After(20 * signalPoll):
+		}
+		return nil
+	})
+	cmd := exec.Command(python, "-c", `
+import os, signal, sys, threading, time
+for sig in signal.SIGUSR1, signal.SIGUSR2:
+    signal.signal(sig, lambda *_: None)
+def other():
+    time.sleep(0.3) # the main thread waits by now
+    os.kill(os.getpid(), signal.SIGUSR1)
+    while True: # a thread that has a signal of its own takes the process's too
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)
+        time.sleep(0.001)
+threading.Thread(target=other, daemon=True).start()
+print(os.path.exists(sys.argv[1] + "/there"), flush=True)
+`, mnt)
+	if out, err := cmd.CombinedOutput(); string(out) != "True\n" || err != nil {
+		t.Errorf("the program said %q, %v", out, err)
+	}
+}
+
 func TestProgramsThatAreStartedDoNotHoldTheMount(t *testing.T) {
 	testMount(t, &fake{})
 	out, err := exec.Command("ls", "-l", "/proc/self/fd").CombinedOutput()

@@ -132,17 +132,19 @@ func (p *proxy) failIf(f func(request) int) {
 	p.fail = f
 }
 
-// countIf is how many requests for which f is true have come so far, answered or not.
-func (p *proxy) countIf(f func(request) bool) (n int) {
+// requests is those for which f is true that have come so far, answered or not.
+func (p *proxy) requests(f func(request) bool) (list []request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.asked {
 		if f(r) {
-			n++
+			list = append(list, r)
 		}
 	}
-	return n
+	return list
 }
+
+func (p *proxy) countIf(f func(request) bool) int { return len(p.requests(f)) }
 
 // pass waits while the request is one to be held up.
 func (p *proxy) pass(r request, gone <-chan struct{}) bool {

@@ -17,7 +17,13 @@ func (s *store) cost(f func()) (names int) {
 	named := func(r request) bool { return r.method != "GET" || !isContent(r) }
 	before := s.proxy.countIf(named)
 	f()
-	return s.proxy.countIf(named) - before
+	names = s.proxy.countIf(named) - before
+	asked := make(map[string]int)
+	for _, r := range s.proxy.requests(named)[before:] {
+		asked[r.method+" "+r.key]++
+	}
+	s.t.Log(asked) // shown when there were too many
+	return names
 }
 
 func isContent(r request) bool {
