@@ -42,6 +42,7 @@ func TestCloseOfWhatWasOnlyReadWaitsForNobody(t *testing.T) {
 	needPassthrough(t, s)
 	path := filepath.Join(mnt, "f")
 	write(t, path, "data")
+	eventually(t, "the file that was written is released", func() bool { return f.released.Load() == 1 })
 	for flags, flushes := range map[int]int{
 		unix.O_RDONLY: 0, unix.O_RDONLY | unix.O_DIRECT: 0,
 		unix.O_WRONLY: 1, unix.O_RDWR: 1, unix.O_RDONLY | unix.O_TRUNC: 1,
