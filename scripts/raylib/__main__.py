@@ -10,12 +10,13 @@ SCENARIOS = {}
 
 
 def scenarios():
-    from raylib import faults, figures, kills, reading, runs
+    from raylib import broken, faults, figures, kills, reading, runs
 
     return {
         "to-the-end": runs.to_the_end, "modes": runs.modes, "worker-killed": faults.worker_killed,
         "daemon-killed": faults.daemon_killed, "read-without": reading.read_without, "train-v1": runs.train_v1,
-        "environment": runs.environment, "node-lost": faults.node_lost, "kills": kills.kills, "figures": figures.figures,
+        "environment": runs.environment, "node-lost": faults.node_lost, "kills": kills.kills, "broken": broken.broken,
+        "figures": figures.figures,
     }
 
 
@@ -28,6 +29,7 @@ def main():
     parser.add_argument("scenario", nargs="*", metavar="SCENARIO")
     parser.add_argument("--kills", type=int, default=10, metavar="N", help="for kills: how many times in a row (10)")
     parser.add_argument("--seed", type=int, default=None, help="for kills: repeats an earlier run's choices")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="for figures: how often each job is run (3)")
     parser.add_argument("--epochs", type=int, default=6, metavar="N", help="for figures: epochs of each job (6)")
     parser.add_argument("--mib", type=int, default=64, metavar="N", help="for figures: size of a rank's checkpoint in MiB (64)")
     parser.add_argument("--dir", default="/var/tmp", help="where the temporary directory is made (/var/tmp)")

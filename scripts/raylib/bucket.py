@@ -1,9 +1,7 @@
-"""The raw bucket, read without trainfs: what it says at every moment, and at the end."""
+"""The raw bucket, read without trainfs, and what has to be in it at the end."""
 
 import hashlib
 import json
-import re
-import threading
 import urllib.parse
 import xml.etree.ElementTree
 
@@ -78,7 +76,7 @@ class Run:
         start = f"{self.storage}/.trainfs/v1/units/{self.prefix.partition('/')[2]}/"
         return sorted(key[len(start):] for key in self.gateway.list(self.name, start))
 
-    def check_end(self, below="", interrupted=False):
+    def check_end(self, below="", interrupted=False, patience=90):
         """After the last commit: the two checkpoints that the run keeps, whole, and no trace of the rest.
 
         Of a report that a fault has interrupted Ray knows nothing afterwards, so its files stay."""
@@ -94,55 +92,5 @@ class Run:
                  or m.endswith(".open") and m[len(below):].split("/")[0] in kept]
         if stray and not (interrupted and all(m.endswith(".open") for m in stray)):
             raise Failed(f"orphaned objects of trainfs: {stray}")
-        process.until(lambda: not self.unfinished_uploads(), 90, f"no unfinished uploads are left: {self.unfinished_uploads()}")
+        process.until(lambda: not self.unfinished_uploads(), patience, f"no unfinished uploads are left: {self.unfinished_uploads()}")
         return [name for name in found if name not in kept]
-
-
-class Watch:
-    """Looks at the bucket until the end of the with block: a snapshot never names what is not whole."""
-
-    def __init__(self, gateway, bucket, prefix):
-        self.run = Run(gateway, bucket, prefix)
-        self.violations, self.errors, self.looks, self.seen = [], [], 0, []
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.loop, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self.stop.set()
-        self.thread.join(30)
-        if kind is None:
-            self.check()
-
-    def loop(self):
-        while not self.stop.wait(0.03):
-            try:
-                self.look()
-            except (BenchError, OSError, ValueError) as err:
-                self.errors.append(repr(err))
-
-    def look(self):
-        content, named = self.run.snapshot()
-        if content == b"":
-            self.violations.append("the snapshot is empty")
-        if not content:
-            return
-        wrong = [w for name in named for w in self.run.missing(name)]
-        if wrong and self.run.get(SNAPSHOT) == content:  # else what it named may have been deleted since
-            self.violations.append(f"the snapshot names {named}: {wrong}")
-        self.looks += 1
-        if not self.seen or self.seen[-1] != named:
-            self.seen.append(named)
-
-    def check(self):
-        if self.violations:
-            raise Failed(f"{len(self.violations)} looks found the bucket inconsistent, the first: {self.violations[0]}")
-        if self.looks < 5 or len(self.errors) > self.looks:
-            raise Failed(f"the watcher has hardly seen anything: {self.looks} looks, errors {self.errors[-3:]}")
-
-
-def numbered(name):
-    return int(re.search(r"(\d+)$", name).group(1))

@@ -1,32 +1,57 @@
 """How long train.report blocks: local disk, trainfs, and Ray's own upload to S3."""
 
-import os
+import importlib.metadata
 import statistics
 
-from raylib import bucket
+from benchlib import gateway, machine
+from raylib import Failed
+from raylib.lab import BUCKET, ROOT
 from raylib.node import LOCAL, TRAIN
+
+DISK, OURS, RAYS = "the local disk", "trainfs", "Ray's own `s3://`"
 
 
 def figures(lab):
     """Seconds that train.report blocks an epoch: local disk, trainfs, Ray's own s3://."""
     lab.two_nodes()
-    arrow = f"s3://runs/arrow?endpoint_override={lab.gateway.endpoint.replace('http://', '')}&scheme=http&region=us-east-1"
-    places = {"local disk": LOCAL, "trainfs": TRAIN, "Ray's own s3://": arrow}
-    measured = {place: [] for place in places}
-    for round_ in range(2):  # in turn, so that no place has the better hour
-        for place, storage in places.items():
-            name = f"figures-{len(place)}-{round_}"
-            job = lab.job(name, storage=storage, mib=lab.options.mib, epochs=lab.options.epochs, pause=0.5)
-            job.ends(timeout=400)
+    load = machine.load()
+    arrow = f"s3://{BUCKET}/arrow?endpoint_override={lab.gateway.address}&scheme=http&region={gateway.REGION}"
+    places = [(DISK, LOCAL), (OURS, TRAIN), (RAYS, arrow)]
+    rounds = [{} for _ in range(lab.options.rounds)]
+    for number, seconds in enumerate(rounds):
+        for place, storage in places[number % 3:] + places[:number % 3]:  # in turn, so that no place has the better hour
+            job = lab.job(f"figures-{number}-{places.index((place, storage))}", storage=storage, mib=lab.options.mib,
+                          epochs=lab.options.epochs, pause=0.5)
+            job.ends()
             # The first epoch makes connections and directories.
-            measured[place] += [n["seconds"] for n in job.notes("reported") if n["epoch"] > 0]
-            if place == "trainfs":
+            seconds[place] = [n["seconds"] for n in job.own("reported") if n["epoch"] > 0]
+            lab.say(f"{place}: {[round(s, 3) for s in seconds[place]]}")
+            if place == OURS:
                 lab.drain()
-            lab.say(f"{place}: {[round(s, 2) for s in measured[place]]}")
-    local = statistics.median(measured["local disk"])
-    print(f"\ntrain.report, 2 ranks on 2 nodes, {lab.options.mib} MiB a rank, n = {len(measured['trainfs'])} a row\n")
-    print("| storage path | median | spread | against the local disk |\n|---|---|---|---|")
-    for place, seconds in measured.items():
-        median = statistics.median(seconds)
-        print(f"| {place} | {median:.2f} s | {min(seconds):.2f}..{max(seconds):.2f} s | {median / local:.2f} x |")
-    print()
+    print("\n" + markdown(lab, rounds, load) + "\n")
+    if any(len(seconds) != 3 or not all(seconds.values()) for seconds in rounds):
+        raise Failed("not all was measured")
+
+
+def markdown(lab, rounds, load):
+    """Medians over all reports of all rounds; a ratio's range is that of the rounds' medians."""
+    o = lab.options
+    command = f"scripts/ray figures --mib {o.mib} --epochs {o.epochs} --rounds {o.rounds}"
+    out = [f"`{command}` on {machine.cpu_model()}, trainfs {machine.git_version(ROOT)}, versitygw {gateway.VERSION}, load average "
+           f"before: {load:.2f}. Ray {importlib.metadata.version('ray')}, 2 ranks on 2 nodes, {o.mib} MiB a rank, {len(rounds)} rounds of "
+           f"{o.epochs - 1} reports each (the first is not counted), n = {sum(len(r[OURS]) for r in rounds)} a row.", "",
+           "| storage path | median | least..most | against the local disk | trainfs against it |", "|---|---|---|---|---|"]
+    for place in (DISK, OURS, RAYS):
+        seconds = [s for r in rounds for s in r[place]]
+        out.append(f"| {place} | {statistics.median(seconds):.3f} s | {min(seconds):.3f}..{max(seconds):.3f} s "
+                   f"| {ratio(rounds, place, DISK)} | {ratio(rounds, OURS, place)} |")
+    return "\n".join(out)
+
+
+def ratio(rounds, place, base):
+    if place == base:
+        return ""
+    medians = [statistics.median(r[place]) / statistics.median(r[base]) for r in rounds]
+    every = [statistics.median([s for r in rounds for s in r[p]]) for p in (place, base)]
+    return f"{every[0] / every[1]:.2f} ({min(medians):.2f}..{max(medians):.2f})"
+

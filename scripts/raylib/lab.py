@@ -11,8 +11,10 @@ import tempfile
 import time
 
 from benchlib import gateway, process
-from raylib import Failed, bucket
+from raylib import Failed
+from raylib.bucket import Run
 from raylib.node import LOCAL, TRAIN, Node
+from raylib.watch import Watch
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUCKET = "runs"
@@ -91,17 +93,21 @@ class Lab:
         for node in self.nodes:
             node.wait()
 
+    def collect_garbage(self):
+        """Removes unfinished uploads, as an operator does who knows that no node is uploading now."""
+        self.head.run(self.trainfs, "gc", "--older-than", "0s", self.source)
+
     def job(self, name, **config):
         notes = os.path.join(self.work, name + ".notes")
         config = {"name": name, "storage": TRAIN, "notes": notes, "epochs": 5, "mib": 4, "version": 2, "pause": 0.3,
                   "cluster": f"{self.head.address}:{self.ray_port}", "head": self.head.address, **config}
         return Job(self, config)
 
-    def watch(self, name):
-        return bucket.Watch(self.gateway, BUCKET, "train/" + name)
+    def watch(self, name, version=2):
+        return Watch(self.gateway, BUCKET, "train/" + name, version)
 
     def bucket(self, name):
-        return bucket.Run(self.gateway, BUCKET, "train/" + name)
+        return Run(self.gateway, BUCKET, "train/" + name)
 
 
 class Job:
@@ -114,6 +120,7 @@ class Job:
         with open(base + ".json", "w") as f:
             json.dump(config, f)
         self.log = base + ".log"
+        self.before = len(self.notes())  # of earlier attempts of this run
         env = lab.head.env(RAY_TRAIN_V2_ENABLED=str(int(config["version"] == 2)))
         if config.get("from_environment"):
             env["RAY_STORAGE"] = config["storage"]
@@ -127,7 +134,11 @@ class Job:
             return []
         return [n for n in all_notes if event in (None, n["event"])]
 
-    def until(self, condition, what, timeout=150):
+    def own(self, event):
+        """The notes of this attempt, without those of earlier ones."""
+        return [n for n in self.notes()[self.before:] if n["event"] == event]
+
+    def until(self, condition, what, timeout=300, every=0.02):
         """Waits for something that the running job is to bring about."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -135,12 +146,12 @@ class Job:
                 raise Failed(f"before {what}, the job ended with {self.child.returncode}:\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise Failed(f"not within {timeout} s: {what}\n{self.tail()}")
-            time.sleep(0.02)
+            time.sleep(every)
 
     def until_trained(self, epoch):
-        self.until(lambda: any(n["epoch"] >= epoch for n in self.notes("trained")), f"epoch {epoch}")
+        self.until(lambda: any(n["epoch"] >= epoch for n in self.own("trained")), f"epoch {epoch}")
 
-    def ends(self, timeout=240):
+    def ends(self, timeout=600):
         """Waits for the end of the job, which has to be a good one."""
         try:
             code = self.child.wait(timeout)

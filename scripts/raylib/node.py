@@ -59,7 +59,8 @@ class Node:
         env = self.lab.gateway.env()
         env.update(TMPDIR=os.path.join(self.directory, "tmp"), OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo",
                    RAY_USAGE_STATS_ENABLED="0", RAY_DISABLE_IMPORT_WARNING="1",
-                   RAY_TRAIN_ENABLE_STATE_TRACKING="0", PYTHONDONTWRITEBYTECODE="1", **more)
+                   RAY_TRAIN_ENABLE_STATE_TRACKING="0", RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="600",  # a busy machine is slow
+                   PYTHONDONTWRITEBYTECODE="1", **more)
         env.pop("PYTHONPATH", None)
         return env
 
@@ -106,7 +107,8 @@ class Node:
         self.daemon = self.status()["pid"]
 
     def status(self):
-        return json.loads(self.run(self.lab.trainfs, "status", "--json", TRAIN))
+        told = json.loads(self.run(self.lab.trainfs, "status", "--json", TRAIN))
+        return {**told, "units": told["units"] or []}
 
     def wait(self, timeout=120):
         self.run(self.lab.trainfs, "wait", "-q", "--timeout", f"{timeout}s", TRAIN, timeout=timeout + 20)

@@ -67,8 +67,10 @@ def read_without(lab):
     run = lab.bucket("read")
     if not lab.nodes:
         lab.two_nodes()
-    lab.job("read", epochs=3).ends()
-    lab.drain()
+    with lab.watch("read"):
+        lab.job("read", epochs=3).ends()
+        lab.drain()
+    run.check_end()
     named = run.snapshot()[1]
     if python(lab, READER, "runs/train/read", lab.gateway.endpoint, json.dumps(named)) != "same":
         raise Failed("another reader")

@@ -39,8 +39,10 @@ def train_v1(lab):
 
 
 def v1(lab, job):
-    job.ends()
-    lab.drain()
+    with lab.watch(job.config["name"], version=1) as watch:
+        job.ends()
+        lab.drain()
+    lab.say(f"{watch.looks} looks at the bucket, {len(watch.seen)} states seen")
     run = lab.bucket(job.config["name"])
     keys = run.list()
     trials = {key.split("/")[0] for key in keys if key.endswith("/result.json")}
