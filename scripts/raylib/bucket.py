@@ -71,6 +71,9 @@ class Run:
         tree = xml.etree.ElementTree.fromstring(self.gateway.get("/" + self.name, {"uploads": ""}))
         return [e.text for e in tree.iter() if e.tag.rpartition("}")[2] == "Key" and e.text.startswith(self.prefix + "/")]
 
+    def checkpoint_of(self, key):
+        return next((part for part in key.split("/") if part.startswith("checkpoint_")), None)
+
     def markers(self):
         """trainfs's own objects for this run, below the run's name."""
         start = f"{self.storage}/.trainfs/v1/units/{self.prefix.partition('/')[2]}/"
@@ -79,7 +82,8 @@ class Run:
     def check_end(self, below="", interrupted=False, patience=90):
         """After the last commit: the two checkpoints that the run keeps, whole, and no trace of the rest.
 
-        Of a report that a fault has interrupted Ray knows nothing afterwards, so its files stay."""
+        Of a report that a fault has interrupted Ray knows nothing afterwards, so its files stay, and
+        what was begun of their upload."""
         found = self.checkpoints(below)
         kept = found if below else sorted(self.snapshot()[1])
         if len(kept) != 2 or (found != kept and not interrupted):
@@ -92,5 +96,9 @@ class Run:
                  or m.endswith(".open") and m[len(below):].split("/")[0] in kept]
         if stray and not (interrupted and all(m.endswith(".open") for m in stray)):
             raise Failed(f"orphaned objects of trainfs: {stray}")
-        process.until(lambda: not self.unfinished_uploads(), patience, f"no unfinished uploads are left: {self.unfinished_uploads()}")
+
+        def orphaned():  # what is torn keeps what it has sent
+            return [key for key in self.unfinished_uploads() if not interrupted or self.checkpoint_of(key) in kept]
+
+        process.until(lambda: not orphaned(), patience, f"no unfinished uploads are left: {orphaned()}")
         return [name for name in found if name not in kept]
