@@ -176,35 +176,12 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{
-		cfg: cfg, dir: cfg.Dir, node: node, lock: lock, log: cfg.Logger,
-		wake: make(chan struct{}, 1), squeeze: make(chan struct{}, 1), mappings: make(chan struct{}, 1), stop: make(chan struct{}),
-	}
+	c := newCache(cfg, node, lock)
 	defer func() {
 		if err != nil {
 			c.release()
 		}
 	}()
-	c.mu.units = map[string]*Unit{}
-	c.mu.handles = map[*Handle]struct{}{}
-	c.mu.mapped = map[*Handle]mapping{}
-	c.mu.unclosed = map[uint64]int{}
-	c.mu.writers = map[string]int{}
-	c.mu.opened = map[string]int{}
-	c.mu.tombs = map[string]tombstone{}
-	c.mu.torn = map[string]*tornRecord{}
-	c.mu.unknown = map[string]struct{}{}
-	c.mu.unasked = map[string]struct{}{}
-	c.mu.links = map[uint64]map[string]bool{}
-	c.mu.closed = map[string]time.Time{}
-	c.mu.recent = map[string]recheck{}
-	c.mu.changed = make(chan struct{})
-	c.mu.usage = newUsage()
-	c.mu.moved = map[string]movedRecord{}
-	c.mu.strays = map[string]struct{}{}
-	c.mu.leaving = map[*Unit]struct{}{}
-	c.mu.stats.started = time.Now()
-
 	for _, d := range []string{"tree", "fetch", "journal", "lost+found"} {
 		if err := os.MkdirAll(filepath.Join(cfg.Dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("make cache directory: %w", err)
@@ -239,6 +216,34 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	go c.evictLoop()
 	go c.watchStore(watch)
 	return c, nil
+}
+
+// newCache is a cache that knows nothing yet.
+func newCache(cfg Config, node *nodeFile, lock *flock.Flock) *Cache {
+	c := &Cache{
+		cfg: cfg, dir: cfg.Dir, node: node, lock: lock, log: cfg.Logger,
+		wake: make(chan struct{}, 1), squeeze: make(chan struct{}, 1), mappings: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	c.mu.units = map[string]*Unit{}
+	c.mu.handles = map[*Handle]struct{}{}
+	c.mu.mapped = map[*Handle]mapping{}
+	c.mu.unclosed = map[uint64]int{}
+	c.mu.writers = map[string]int{}
+	c.mu.opened = map[string]int{}
+	c.mu.tombs = map[string]tombstone{}
+	c.mu.torn = map[string]*tornRecord{}
+	c.mu.unknown = map[string]struct{}{}
+	c.mu.unasked = map[string]struct{}{}
+	c.mu.links = map[uint64]map[string]bool{}
+	c.mu.closed = map[string]time.Time{}
+	c.mu.recent = map[string]recheck{}
+	c.mu.changed = make(chan struct{})
+	c.mu.usage = newUsage()
+	c.mu.moved = map[string]movedRecord{}
+	c.mu.strays = map[string]struct{}{}
+	c.mu.leaving = map[*Unit]struct{}{}
+	c.mu.stats.started = time.Now()
+	return c
 }
 
 // heartbeat lets the next process judge closes that were on their way (opens.go).

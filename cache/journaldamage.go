@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -138,8 +137,8 @@ func checkRecords(db *badger.DB) (err error) {
 		for it.Rewind(); it.Valid(); it.Next() {
 			item := it.Item()
 			err := item.Value(func(b []byte) error {
-				if !json.Valid(b) {
-					return fmt.Errorf("%w: record %q cannot be read", errDamaged, item.Key())
+				if err := checkRecord(string(item.Key()), b); err != nil {
+					return fmt.Errorf("%w: record %q cannot be used: %w", errDamaged, item.Key(), err)
 				}
 				return nil
 			})
