@@ -31,7 +31,7 @@ type entryMore struct {
 
 func entryOf(o backend.Object, at time.Time) remoteEntry {
 	e := remoteEntry{
-		dir: o.Attr.Type == backend.Directory, size: o.Size, modified: o.Modified.UnixNano(), seen: at.UnixNano(), etag: o.ETag,
+		dir: o.Attr.Type == backend.Directory, size: max(0, o.Size), modified: o.Modified.UnixNano(), seen: at.UnixNano(), etag: o.ETag,
 	}
 	if !o.Attr.IsZero() || o.HasCRC32C {
 		e.more = &entryMore{attr: o.Attr, crc: o.CRC32C, hasCRC: o.HasCRC32C}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -34,8 +35,15 @@ type fetchState struct {
 
 const stateExt = ".json"
 
+// maxFetchBytes is the largest file that is fetched, as on ext4: a store may claim anything
+// of a size, and a download takes five bytes of memory for each of its blocks.
+const maxFetchBytes = 16 << 40
+
 // begin makes a download, or takes up one that was broken off.
 func (f *fetches) begin(path string, e remoteEntry) (*fetch, error) {
+	if e.size > maxFetchBytes {
+		return nil, fmt.Errorf("%s has %d bytes in the store: %w", path, e.size, syscall.EFBIG)
+	}
 	name := sha256.Sum256([]byte(path))
 	d := &fetch{c: f.c, path: path, key: e.key(path), size: e.size, part: hex.EncodeToString(name[:16]), done: make(chan struct{})}
 	d.ctx, d.cancel = context.WithCancel(f.ctx)
@@ -56,8 +64,12 @@ func (f *fetches) begin(path string, e remoteEntry) (*fetch, error) {
 		d.cancel()
 		return nil, err
 	}
+	if err := file.Truncate(d.size); err != nil {
+		d.cancel()
+		return nil, errors.Join(err, file.Close(), os.Remove(d.name()))
+	}
 	d.file = file
-	return d, file.Truncate(d.size)
+	return d, nil
 }
 
 // resume takes over the blocks that are here already.
