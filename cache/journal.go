@@ -80,12 +80,17 @@ func put(table, key string, v any) op {
 
 func del(table, key string) op { return op{key: table + key} }
 
-func openJournal(dir string, log *slog.Logger) (_ *journal, err error) {
+func openJournal(dir string, log *slog.Logger) (*journal, error) {
+	return openJournalOn(dir, log, allocate)
+}
+
+// openJournalOn is openJournal for a disk whose blocks allocate hands out.
+func openJournalOn(dir string, log *slog.Logger, allocate func(string, int64) error) (_ *journal, err error) {
 	defer recovered(&err)
 	if err := checkTables(dir); err != nil {
 		return nil, err
 	}
-	space, err := newReserve(dir, log)
+	space, err := newReserve(dir, log, allocate)
 	if err != nil {
 		return nil, err
 	}

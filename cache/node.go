@@ -155,7 +155,7 @@ func checkForeign(dir string) error {
 	}
 	for _, e := range names {
 		switch e.Name() {
-		case "lock", "trainfs.log", "control.sock", "mount.json", "journal.reserve": // ours, from before node.json
+		case "lock", "trainfs.log", "control.sock", "mount.json", "journal.reserve", "journal.probe": // ours, from before node.json
 		case "tree", "journal", "lost+found", "fetch", "opens":
 			// node.json alone was lost: everything else tells what it needs to.
 		default:

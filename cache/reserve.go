@@ -21,9 +21,12 @@ import (
 //   - when it may be full, Badger begins another one and writes the old one out as a table,
 //     in the background. For that the disk must have turnBytes free, or the journal refuses
 //     the records with ENOSPC;
-//   - once the disk has less than tightBytes left, a ballast file holds as many blocks as
-//     that takes. It is given back for the moment in which Badger needs them, so that
-//     commits and evictions, which make room, go on when the disk is full.
+//   - a ballast file holds as many blocks as that takes. It is given back for the moment in
+//     which Badger needs them, so that commits and evictions, which make room, go on when the
+//     disk is full.
+//
+// What the disk says it has free is not believed alone: of a quota it knows nothing. So blocks are
+// taken for a moment, to see that they can be had.
 //
 // Between giving the ballast back and Badger's taking of it, a tenth of a second in some fifty
 // thousand records, a program can fill the disk once more. Then the daemon dies as by kill -9,
@@ -41,6 +44,8 @@ type reserve struct {
 	held   bool   // the ballast is there
 	lent   bool   // it was given back for Badger
 	rest   func() bool
+
+	allocate func(name string, n int64) error
 }
 
 const (
@@ -49,7 +54,7 @@ const (
 	valueLogBytes  = 32 << 20          // no record can be larger; Badger maps twice that
 	valueThreshold = 1 << 20           // bytes; Badger allows no more
 	aheadBytes     = 1 << 20
-	tightBytes     = 4 << 30
+	tightBytes     = 4 << 30  // a disk with less is filling up
 	turnBytes      = 32 << 20 // a log of 16 MiB, a table of 9, and what compaction writes first
 	recordOverhead = 160      // of a node of Badger's skip list, and of an entry of its log
 	reserveEvery   = time.Second
@@ -57,20 +62,25 @@ const (
 )
 
 // newReserve makes sure that Badger can be opened in dir. Call opened when it is.
-func newReserve(dir string, log *slog.Logger) (*reserve, error) {
-	r := &reserve{dir: dir, ballast: dir + ".reserve", log: log}
+func newReserve(dir string, log *slog.Logger, allocate func(string, int64) error) (*reserve, error) {
+	r := &reserve{dir: dir, ballast: dir + ".reserve", log: log, allocate: allocate}
+	return r, r.ready()
+}
+
+// ready makes sure that there is room for what Badger does when it is opened.
+func (r *reserve) ready() error {
 	r.drop() // what the last daemon left
 	logs, err := r.logs()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	need := int64(turnBytes + len(logs)*memTableBytes)
-	if free := r.free(); free < need {
+	if err := r.has(need); err != nil {
 		r.hold()
-		return nil, fmt.Errorf("the disk of %s has %d MiB left; the journal needs %d: make room there (CACHE/tree holds the data): %w",
-			dir, free>>20, need>>20, unix.ENOSPC)
+		return fmt.Errorf("the disk of %s, or a quota there, has not the %d MiB that the journal needs: make room there (CACHE/tree holds the data): %w",
+			r.dir, need>>20, err)
 	}
-	return r, nil
+	return nil
 }
 
 // opened is called with Badger open; rest tells whether it has nothing to write out.
@@ -147,14 +157,14 @@ func (r *reserve) back(n int64) error {
 		ahead = memFileBytes
 	}
 	name := filepath.Join(r.dir, r.mem)
-	err := allocate(name, ahead)
+	err := r.allocate(name, ahead)
 	if isNoSpace(err) {
 		ahead = n
-		err = allocate(name, ahead)
+		err = r.allocate(name, ahead)
 	}
 	if isNoSpace(err) && r.held {
 		r.lend()
-		err = allocate(name, ahead)
+		err = r.allocate(name, ahead)
 	}
 	if err != nil {
 		return err
@@ -174,47 +184,62 @@ func (r *reserve) backFile(pattern string) error {
 	if err != nil {
 		return err
 	}
-	return allocate(name, st.Size())
+	return r.allocate(name, st.Size())
 }
 
 // room sees that the disk has n bytes for Badger.
 func (r *reserve) room(n int64) error {
-	if r.free() >= n {
-		return nil
-	}
-	if r.held {
+	err := r.has(n)
+	if err != nil && r.held {
 		r.lend()
+		err = r.has(n)
 	}
-	if free := r.free(); free < n {
-		return fmt.Errorf("%d MiB are left for the journal in %s, it needs %d: %w", free>>20, r.dir, n>>20, unix.ENOSPC)
+	if err != nil {
+		return fmt.Errorf("the journal in %s needs %d MiB for a moment: %w", r.dir, n>>20, err)
 	}
 	return nil
 }
 
-// tend takes the ballast while the disk is filling up, and gives it back when that is over.
+// has tells whether n bytes can be had.
+func (r *reserve) has(n int64) error {
+	if free := r.free(); free < n {
+		return fmt.Errorf("%d MiB are left: %w", free>>20, unix.ENOSPC)
+	}
+	probe := r.dir + ".probe"
+	err := r.take(probe, n)
+	if rerr := os.Remove(probe); err == nil && !os.IsNotExist(rerr) {
+		err = rerr
+	}
+	return err
+}
+
+// take makes a file of n bytes with blocks for all of them.
+func (r *reserve) take(name string, n int64) error {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return r.allocate(name, n)
+}
+
+// tend takes the ballast, should it not be there: there was no room for it, or Badger had it.
 func (r *reserve) tend() {
-	switch free := r.free(); {
+	switch {
 	case r.lent:
 		r.regain(0)
-	case !r.held && free < tightBytes:
+	case !r.held:
 		r.hold()
 		if r.held {
 			if err := r.back(memFileBytes); err != nil {
 				r.log.Warn("the disk is full", "path", r.dir, "err", err)
 			}
 		}
-	case r.held && free > 2*tightBytes:
-		r.drop()
 	}
 }
 
 func (r *reserve) hold() {
-	f, err := os.OpenFile(r.ballast, os.O_RDWR|os.O_CREATE, 0o600)
-	if err == nil {
-		f.Close()
-		err = allocate(r.ballast, turnBytes+aheadBytes)
-	}
-	if err != nil {
+	if err := r.take(r.ballast, turnBytes+aheadBytes); err != nil {
 		r.drop()
 		return
 	}
@@ -250,13 +275,12 @@ func (r *reserve) regain(patience time.Duration) {
 	}
 }
 
-// closing makes room for the last table; closed takes the ballast again, for the next start.
-// Without room Badger must not be closed.
+// closing makes room for the last table; closed takes the ballast again, for the next start,
+// if the disk is filling up. Without room Badger must not be closed.
 func (r *reserve) closing() (closed func(), err error) {
-	held := r.held
 	r.drop()
 	closed = func() {
-		if held {
+		if r.free() < tightBytes {
 			r.hold()
 		}
 	}

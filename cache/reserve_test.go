@@ -3,10 +3,12 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +42,7 @@ func fill(t *testing.T, name string) {
 		for b := make([]byte, n); err == nil; {
 			_, err = f.Write(b)
 		}
-		if !errors.Is(err, unix.ENOSPC) {
+		if !isNoSpace(err) {
 			t.Fatal(err)
 		}
 		err = nil
@@ -49,10 +51,15 @@ func fill(t *testing.T, name string) {
 
 func smallJournal(t *testing.T, dir string) *journal {
 	t.Helper()
+	return journalOn(t, dir, allocate)
+}
+
+func journalOn(t *testing.T, dir string, allocate func(string, int64) error) *journal {
+	t.Helper()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	j, err := openJournal(dir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	j, err := openJournalOn(dir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), allocate)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,5 +195,84 @@ func TestFullDiskRefusesLargeRecords(t *testing.T) {
 	}
 	if err := j.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// quota stands in for one that the kernel keeps and statfs does not tell of: beyond it no
+// file gets a block. (A real one kills whoever writes there through a mapping, by SIGBUS.)
+type quota struct {
+	t    *testing.T
+	disk string
+	most atomic.Int64 // bytes
+}
+
+func (q *quota) used() (total int64) {
+	q.t.Helper()
+	err := filepath.WalkDir(q.disk, func(path string, d fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err == nil && d.Type().IsRegular() && unix.Lstat(path, &st) == nil {
+			total += st.Blocks * 512
+		}
+		return nil
+	})
+	if err != nil {
+		q.t.Error(err)
+	}
+	return total
+}
+
+func (q *quota) allocate(name string, n int64) error {
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return err
+	}
+	if more := n - st.Blocks*512; more > 0 && q.used()+more > q.most.Load() {
+		return unix.EDQUOT
+	}
+	return allocate(name, n)
+}
+
+// P7: of a user's quota statfs tells nothing. The journal refuses records, and never writes to
+// blocks that it has not got: that would be the end of the daemon.
+func TestQuotaRefusesRecordsAndKeepsTheDaemonAlive(t *testing.T) {
+	disk := smallDisk(t, 600)
+	dir := filepath.Join(disk, "journal")
+	q := &quota{t: t, disk: disk}
+	q.most.Store(600 << 20)
+	j := journalOn(t, dir, q.allocate)
+	most := q.used() + 4<<20
+	q.most.Store(most)
+	path := func(i int) string { return fmt.Sprintf("run/f%06d", i) }
+	write := func(i int) error { // few and long, for this is about blocks
+		return j.write(put(tableFile, path(i), fileRecord{ETag: strings.Repeat("x", 32<<10)}))
+	}
+	written, err := 0, error(nil)
+	for ; written < 10_000; written++ {
+		if err = write(written); err != nil {
+			break
+		}
+		if used := q.used(); used > most {
+			t.Fatalf("after %d records %d MiB are in use, the quota is %d MiB", written, used>>20, most>>20)
+		}
+	}
+	if !errors.Is(err, unix.EDQUOT) {
+		t.Fatalf("after %d records: %v, want EDQUOT", written, err)
+	}
+	t.Logf("%d records before EDQUOT", written)
+	q.most.Store(600 << 20)
+	if err := write(written); err != nil {
+		t.Errorf("with a larger quota: %v", err)
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	j = smallJournal(t, dir)
+	for i := range written + 1 {
+		if found, err := j.get(tableFile, path(i), &fileRecord{}); err != nil || !found {
+			t.Errorf("record %d of %d: found %v, %v", i, written, found, err)
+		}
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
 	}
 }
