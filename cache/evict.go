@@ -382,9 +382,10 @@ func (c *Cache) CacheReport() CacheReport {
 		r.DiskFree, r.MinFree = int64(fs.Bavail)*fs.Bsize, c.minFree(&fs)
 	}
 	order := c.oldest()
+	r.Partial = c.fetches.diskBytes()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r.Used, r.Partial, r.Full, r.Evicted = c.mu.usage.total, c.mu.usage.part, c.mu.usage.full, c.mu.stats.evicted
+	r.Used, r.Full, r.Evicted = c.mu.usage.total, c.mu.usage.full, c.mu.stats.evicted
 	for _, p := range order {
 		if u := c.mu.usage.units[p]; u != nil {
 			r.Units = append(r.Units, CacheUnit{p, u.bytes, u.files, u.used, c.pinned(p, false)})

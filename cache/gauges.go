@@ -46,10 +46,11 @@ func (c *Cache) Gauges() Gauges {
 			g.Transient++
 		}
 	})
+	part := c.fetches.diskBytes()
 	c.mu.Lock()
 	g.Retries, g.Evicted, g.LostFound = c.mu.stats.retries, c.mu.stats.evicted, c.mu.stats.lost
 	g.Deletions = len(c.mu.tombs)
-	g.CacheBytes, g.Full = c.mu.usage.total+c.mu.usage.part, c.mu.usage.full
+	g.CacheBytes, g.Full = c.mu.usage.total+part, c.mu.usage.full
 	g.StoreReachable = c.mu.stats.storeErr == nil
 	c.mu.Unlock()
 	c.names.mu.Lock()

@@ -194,12 +194,13 @@ func (c *Cache) Status() Status {
 		}
 		s.Units = append(s.Units, us)
 	})
+	part := c.fetches.diskBytes()
 	c.mu.Lock()
 	s.Started = c.mu.stats.started
 	s.BytesUploaded, s.BytesFetched = c.mu.stats.uploaded, c.mu.stats.fetched
 	s.LostFound, s.LastCommitted = c.mu.stats.lost, c.mu.stats.lastCommitted
 	s.Deletions = len(c.mu.tombs)
-	s.CacheBytes = c.mu.usage.total + c.mu.usage.part
+	s.CacheBytes = c.mu.usage.total + part
 	if err := c.mu.stats.storeErr; err != nil {
 		s.StoreReachable, s.StoreError = false, err.Error()
 	}
