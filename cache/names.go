@@ -433,10 +433,9 @@ func (n *names) add(found *packer, many *nameSet, prefix string, p backend.Page,
 	}
 }
 
-// pages calls f with every page of a listing. A store that gives the same token again
-// would keep us for ever.
+// pages calls f with every page of a listing.
 func (n *names) pages(ctx context.Context, o backend.ListOptions, f func(backend.Page)) error {
-	for {
+	for tokens := (backend.Tokens{}); ; {
 		var page backend.Page
 		err := n.ask(ctx, func(ctx context.Context) (err error) {
 			page, err = n.c.cfg.Store.List(ctx, o)
@@ -449,7 +448,7 @@ func (n *names) pages(ctx context.Context, o backend.ListOptions, f func(backend
 		if page.Token == "" {
 			return nil
 		}
-		if page.Token == o.Token {
+		if tokens.Again(page.Token) {
 			return fmt.Errorf("list %q: the store repeats a page: %w", o.Prefix, syscall.EIO)
 		}
 		o.Token = page.Token

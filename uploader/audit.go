@@ -163,6 +163,7 @@ func (a *AuditedUnit) compare(ctx context.Context, store backend.Store, said map
 
 // listAll calls f with every object below a prefix.
 func listAll(ctx context.Context, store backend.Store, prefix string, f func(backend.Object)) error {
+	tokens := backend.Tokens{}
 	for o := (backend.ListOptions{Prefix: prefix}); ; {
 		page, err := store.List(ctx, o)
 		if err != nil {
@@ -173,6 +174,9 @@ func listAll(ctx context.Context, store backend.Store, prefix string, f func(bac
 		}
 		if o.Token = page.Token; o.Token == "" {
 			return nil
+		}
+		if tokens.Again(o.Token) {
+			return fmt.Errorf("list %q: the store repeats a page", prefix)
 		}
 	}
 }

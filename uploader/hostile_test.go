@@ -27,7 +27,7 @@ func (l *listing) List(ctx context.Context, o backend.ListOptions) (backend.Page
 	fmt.Sscan(o.Token, &i)
 	page := pages[i]
 	if l.loops {
-		page.Token = "0"
+		page.Token = fmt.Sprint((i + 1) % len(pages))
 	} else if i+1 < len(pages) {
 		page.Token = fmt.Sprint(i + 1)
 	}
@@ -70,10 +70,15 @@ func TestUnsortedAndRepeatingListings(t *testing.T) {
 
 // A listing that never ends is an error, not a hang.
 func TestListingThatRepeatsAPageForEver(t *testing.T) {
-	s := &listing{Store: newFaulty(), loops: true, pages: map[string][]backend.Page{"data/": {named("data/a")}}}
-	n := startNode(t, s)
-	putRaw(t, s.Store, "data/a", "12345")
-	if _, err := n.ReadDir(ctx, "data"); !errors.Is(err, syscall.EIO) {
-		t.Errorf("%v, want EIO", err)
+	for _, pages := range [][]backend.Page{
+		{named("data/a")},
+		{named("data/a"), named("data/b"), named("data/c")}, // in a circle
+	} {
+		s := &listing{Store: newFaulty(), loops: true, pages: map[string][]backend.Page{"data/": pages}}
+		n := startNode(t, s)
+		putRaw(t, s.Store, "data/a", "12345")
+		if _, err := n.ReadDir(ctx, "data"); !errors.Is(err, syscall.EIO) {
+			t.Errorf("%d pages: %v, want EIO", len(pages), err)
+		}
 	}
 }

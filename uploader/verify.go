@@ -206,6 +206,7 @@ func (v *verifier) try(ctx context.Context, f func(context.Context) error) error
 
 // pages calls f with every object below a prefix, in key order.
 func (v *verifier) pages(ctx context.Context, prefix string, f func(backend.Object) error) error {
+	tokens := backend.Tokens{}
 	for o := (backend.ListOptions{Prefix: prefix}); ; {
 		var page backend.Page
 		err := v.try(ctx, func(ctx context.Context) (err error) {
@@ -223,7 +224,7 @@ func (v *verifier) pages(ctx context.Context, prefix string, f func(backend.Obje
 		if page.Token == "" {
 			return nil
 		}
-		if page.Token == o.Token {
+		if tokens.Again(page.Token) {
 			return fmt.Errorf("list %q: the store repeats a page", prefix)
 		}
 		o.Token = page.Token
