@@ -75,10 +75,12 @@ func (s *Server) URL(prefix string) string {
 }
 
 // Env is what a client needs in its environment.
-func (s *Server) Env() []string {
+func (s *Server) Env() []string { return environment(s.AccessKey, s.SecretKey) }
+
+func environment(access, secret string) []string {
 	return []string{
-		"AWS_ACCESS_KEY_ID=" + s.AccessKey,
-		"AWS_SECRET_ACCESS_KEY=" + s.SecretKey,
+		"AWS_ACCESS_KEY_ID=" + access,
+		"AWS_SECRET_ACCESS_KEY=" + secret,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_CONFIG_FILE=" + os.DevNull,
 		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
