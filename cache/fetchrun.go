@@ -414,7 +414,7 @@ func (d *fetch) finish() (done bool, err error) {
 		crc = crc32c.Combine(crc, sum, min(fetchBlock, d.size-int64(b)*fetchBlock))
 	}
 	if err := d.check(e, crc); err != nil {
-		d.c.log.Error("fetched content is wrong", "key", d.path, "err", err)
+		d.c.log.Error("fetched content is wrong", "path", d.path, "key", d.key, "err", err)
 		if !errors.Is(err, ErrCorrupt) || d.mu.scratch > 0 {
 			return true, err
 		}

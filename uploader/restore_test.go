@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"syscall"
@@ -130,16 +131,28 @@ func TestFirstByteCostsAtMostThreeRequests(t *testing.T) {
 
 func TestCorruptContentIsFetchedOnceMoreThenRefused(t *testing.T) {
 	s := newFaulty()
-	a, b := startNode(t, s), startNode(t, s)
+	log := &sharedLog{}
+	a, b := startNode(t, s), startNode(t, s, func(c *cache.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
 	a.mkdir("run")
 	a.mkdir("run/checkpoint_000000")
-	a.write("run/checkpoint_000000/f", big(1, 6<<20))
+	const key, size = "run/checkpoint_000000/f", 6 << 20
+	right, other := big(1, size), big(2, size) // the same size, other bytes: the manifest knows better
+	a.write(key, right)
 	a.wait()
-	other := big(2, 6<<20) // the same size, other bytes: the manifest knows better
-	s.Put(ctx, "run/checkpoint_000000/f", backend.Content{R: strings.NewReader(other), Size: 6 << 20, CRC32C: crc32c.Checksum([]byte(other))}, backend.PutOptions{})
+	put(t, s, key, other)
 	err := b.Prefetch(ctx, []string{"run/checkpoint_000000"})
 	if !errors.Is(err, cache.ErrCorrupt) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("prefetch: %v, want ErrCorrupt", err)
+	}
+	if got := b.up.Status().BytesFetched; got != 2*size {
+		t.Errorf("%d bytes fetched, want all of it twice", got)
+	}
+	for _, told := range []string{
+		"key=" + key, fmt.Sprintf("crc32c %08x expected", crc32c.Checksum([]byte(right))), fmt.Sprintf("got %08x", crc32c.Checksum([]byte(other))),
+	} {
+		if !strings.Contains(log.String(), told) {
+			t.Errorf("the log does not tell %q:\n%s", told, log)
+		}
 	}
 	if st, _ := b.State(ctx, "run/checkpoint_000000/f"); st != cache.StateRemote {
 		t.Errorf("state %s: it entered the tree", st)
