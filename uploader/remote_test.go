@@ -10,6 +10,7 @@ import (
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
+	"github.com/trainfs/trainfs/backend/faulty"
 )
 
 // seeded is a store with a committed checkpoint and an artifact, and a node that has
@@ -63,6 +64,74 @@ func TestRenameOfRemoteDirectoryIsDoneInTheStore(t *testing.T) {
 	c := startNode(t, b.Store())
 	if c.read("run/checkpoint_best/model") != big(1, 3<<20) {
 		t.Error("another node reads otherwise")
+	}
+}
+
+// P3: a checkpoint that gets another name appears under it whole.
+func TestRenamedRemoteCheckpointIsPublishedAtOnce(t *testing.T) {
+	b, _, _, _ := seeded(t)
+	hold := b.Store().(*faulty.Store).Hold(backend.OpCopy, 2)
+	defer hold.Release()
+	c := startNode(t, b.Store())
+	if err := b.Rename(ctx, "run/checkpoint_000000", "run/checkpoint_best", 0); err != nil {
+		t.Fatal(err)
+	}
+	<-hold.Reached()
+	for range 20 {
+		if got := c.names("run"); strings.Contains(got, "best") || !c.missing("run/checkpoint_best") || !c.missing("run/checkpoint_best/model") {
+			t.Fatalf("in the middle of the copies another node sees it: %s", got)
+		}
+	}
+	hold.Release()
+	b.wait()
+	if got := c.names("run") + ": " + c.names("run/checkpoint_best"); got != "checkpoint_best notes: model sub" {
+		t.Errorf("then it sees %s", got)
+	}
+}
+
+// What is done to a directory that is only in the store costs no download.
+func TestDirectoriesThatAreOnlyRemoteAreChangedWithoutTheirContent(t *testing.T) {
+	s := newFaulty()
+	a := startNode(t, s)
+	for _, dir := range []string{"run", "run/logs", "run/logs/deep", "run/old"} {
+		a.mkdir(dir)
+	}
+	for _, f := range []string{"run/logs/a", "run/logs/deep/b", "run/old/c"} {
+		a.write(f, f)
+	}
+	a.wait()
+	a.close()
+	b := startNode(t, s)
+	if err := b.walkTo("run/logs"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Chmod(ctx, "run/logs", 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Rename(ctx, "run/logs", "run/kept", 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"run/old/c", "run/old"} {
+		if err := b.walkTo(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(b.Unlink(ctx, "run/old/c"), b.Rmdir(ctx, "run/old")); err != nil {
+		t.Fatal(err)
+	}
+	b.wait()
+	if got := b.up.Status().BytesFetched; got != 0 {
+		t.Errorf("%d bytes fetched", got)
+	}
+	c := startNode(t, s)
+	if got := c.names("run") + ", " + c.names("run/kept") + ", " + c.names("run/kept/deep"); got != "kept, a deep, b" {
+		t.Errorf("another node sees %s", got)
+	}
+	if c.read("run/kept/a")+c.read("run/kept/deep/b") != "run/logs/arun/logs/deep/b" {
+		t.Error("content differs")
+	}
+	if info, err := c.Lookup(ctx, "run/kept"); err != nil || info.Mode&0o777 != 0o750 {
+		t.Errorf("mode %o, %v", info.Mode, err)
 	}
 }
 
