@@ -181,9 +181,7 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 	if !renamed {
 		c.unsynced.add(d.path, st.Ino)
 	}
-	c.fetches.mu.Lock()
-	c.fetches.checked[d.path] = time.Now()
-	c.fetches.mu.Unlock()
+	c.fetches.isSame(d.path)
 	return err
 }
 
@@ -214,6 +212,7 @@ func (d *fetch) moveInLink(a backend.Attr, e remoteEntry, crc uint32) error {
 		return err
 	}
 	c.idents.fetched(d.path, st.Ino)
+	c.fetches.isSame(d.path)
 	return c.journal.write(put(tableFile, d.path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st), ETag: e.etag, CRC32C: crc}))
 }
 

@@ -31,7 +31,7 @@ type fetches struct {
 
 	mu      sync.Mutex
 	byPath  map[string]*fetch
-	checked map[string]time.Time // clean files: when last compared with the store
+	checked map[string]time.Time // clean files: when last known to be what the store has
 	ahead   map[string]bool      // checkpoint directories that are being prefetched
 }
 
@@ -59,7 +59,7 @@ var ErrCorrupt = fmt.Errorf("remote content does not have its checksum: %w", sys
 func (c *Cache) localize(ctx context.Context, path string, truncate bool) error {
 	st, err := c.tree.lstat(path)
 	if err == nil {
-		if !isRegular(&st) || truncate {
+		if !isRegular(&st) && !isSymlink(&st) || truncate {
 			return nil
 		}
 		stale, err := c.stale(ctx, path, &st, true)
@@ -122,11 +122,9 @@ func (c *Cache) mayHoldRemote(dir string) bool {
 // local copy is gone on return. Files that were written here are only asked for when
 // mine is set.
 func (c *Cache) stale(ctx context.Context, path string, st *syscall.Stat_t, mine bool) (bool, error) {
-	c.fetches.mu.Lock()
 	kind := c.cfg.Layout.Classify(path, false).Kind
 	exact := kind == layout.Tracker || kind == layout.Control
-	fresh := !exact && time.Since(c.fetches.checked[path]) < c.cfg.ListTTL
-	c.fetches.mu.Unlock()
+	fresh := !exact && time.Since(c.fetches.sameAt(path)) < c.cfg.ListTTL
 	if fresh || c.Writing(path) {
 		return false, nil
 	}
@@ -145,15 +143,27 @@ func (c *Cache) stale(ctx context.Context, path string, st *syscall.Stat_t, mine
 	case err != nil:
 		return false, err
 	case e.etag == r.ETag:
-		c.fetches.mu.Lock()
-		if len(c.fetches.checked) > maxKnownNames {
-			clear(c.fetches.checked)
-		}
-		c.fetches.checked[path] = time.Now()
-		c.fetches.mu.Unlock()
+		c.fetches.isSame(path)
 		return false, nil
 	}
 	return true, c.dropClean(path)
+}
+
+// isSame notes that the local copy is at this moment what the store has.
+func (f *fetches) isSame(path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.checked) > maxKnownNames {
+		clear(f.checked)
+	}
+	f.checked[path] = time.Now()
+}
+
+// sameAt tells when it was last known to be.
+func (f *fetches) sameAt(path string) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.checked[path]
 }
 
 func (c *Cache) unitBusyOrDirty(path string) bool {

@@ -22,7 +22,7 @@ func (c *Cache) Lookup(ctx context.Context, path string) (Info, error) {
 		if isDir(&st) && c.hiddenUnit(ctx, path) {
 			return Info{}, fs.ErrNotExist
 		}
-		if isRegular(&st) {
+		if isRegular(&st) || isSymlink(&st) {
 			if old, err := c.stale(ctx, path, &st, false); err == nil && old {
 				return c.remoteInfo(ctx, path)
 			}
@@ -122,42 +122,6 @@ func (c *Cache) hiddenUnit(ctx context.Context, path string) bool {
 		return c.vanished(path, v)
 	}
 	return !v.visible
-}
-
-// vanished drops the clean local copy of a checkpoint directory that the store no
-// longer has: another node has deleted or renamed it.
-func (c *Cache) vanished(unit string, v *unitView) bool {
-	c.names.mu.Lock()
-	current := c.names.commits == v.commits
-	c.names.mu.Unlock()
-	if !current || !c.mayHoldRemote(unit) { // it is younger than what we know; or it has never been there
-		return false
-	}
-	if _, why := c.evictUnit(unit, true); why != "" {
-		return false
-	}
-	var dirs []string
-	c.tree.walk(unit, func(p string, st *syscall.Stat_t) error {
-		switch {
-		case isDir(st):
-			dirs = append(dirs, p)
-		case isSymlink(st):
-			c.tree.unlink(p)
-		}
-		return nil
-	})
-	ops := []op{del(tableOwn, unit)}
-	for i := len(dirs) - 1; i >= 0; i-- {
-		if c.tree.rmdir(dirs[i]) != nil {
-			return false
-		}
-		ops = append(ops, del(tableDir, dirs[i]))
-	}
-	if err := c.journal.write(ops...); err != nil {
-		c.log.Error("journal", "err", err)
-	}
-	c.names.forget(unit)
-	return true
 }
 
 // writing tells whether this node has something of a checkpoint directory that is not
@@ -261,34 +225,12 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 			out = append(out, e)
 		}
 	}
-	for _, e := range local {
-		// What the listing leaves out of the checkpoints that are not ours is hidden.
-		p := join(path, e.Name)
-		if e.Type == syscall.S_IFDIR && err == nil && !shown[e.Name] && c.isUnit(p) && !c.owns(p) {
-			continue
-		}
-		if e.Type == syscall.S_IFREG && err == nil && !shown[e.Name] && c.goneElsewhere(ctx, p) {
-			continue
-		}
-		out = append(out, e)
+	if err == nil { // else the store could not say
+		local = c.hereStill(ctx, path, local, shown)
 	}
+	out = append(out, local...)
 	slices.SortFunc(out, func(a, b DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
-}
-
-// goneElsewhere tells whether the local copy of a member that the look at its checkpoint has
-// not found is a clean one, whose object somebody has deleted. Then the copy goes along.
-// For other files that would cost a request each: they are compared when they are opened.
-func (c *Cache) goneElsewhere(ctx context.Context, path string) bool {
-	if class := c.cfg.Layout.Classify(path, false); class.Kind != layout.Checkpoint || class.Unit == path {
-		return false
-	}
-	st, err := c.tree.lstat(path)
-	if err != nil {
-		return false
-	}
-	gone, err := c.stale(ctx, path, &st, true)
-	return gone && err == nil && !c.tree.exists(path)
 }
 
 // remoteNames lists the remote names of a directory that may be shown.

@@ -390,6 +390,9 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	if err := c.unrecord(s.seq, done); err != nil {
 		return err
 	}
+	for _, d := range done {
+		c.fetches.isSame(d.Path)
+	}
 	c.mu.Lock()
 	for _, d := range done {
 		delete(c.mu.unknown, d.Path)
@@ -500,6 +503,7 @@ func (c *Cache) CommittedVersion(u *Unit, v TrackerVersion, etag string, crc uin
 	if err := c.unrecord(v.Seq, []Done{{Path: u.Path}}); err != nil {
 		return err
 	}
+	c.fetches.isSame(u.Path)
 	c.mu.Lock()
 	u.versions = slices.DeleteFunc(u.versions, past) // others may have come meanwhile
 	if now := c.mu.tombs[u.Path]; buried && now.Seq == t.Seq {

@@ -56,6 +56,27 @@ func TestOpenRightAfterCommitSeesTheCommittedBytesIfNothingIsRemembered(t *testi
 	})
 }
 
+// A link is followed to where another node has it lead now, be it a tracker or not.
+func TestSymlinkLeadsWhereAnotherNodeHasItLead(t *testing.T) {
+	eachStore(t, func(t *testing.T, s *store) {
+		a, b := s.mount(t), s.mount(t)
+		write(t, a.path("step=1.txt"), "one")
+		write(t, a.path("step=2.txt"), "two")
+		for _, link := range []string{"last.ckpt", "current"} {
+			for _, to := range []string{"step=1.txt", "step=2.txt"} {
+				_ = os.Remove(a.path(link))
+				must(t, os.Symlink(to, a.path(link)))
+				a.wait()
+				eventually(t, link+" leads to "+to, func() bool {
+					target, _ := os.Readlink(b.path(link))
+					got, _ := os.ReadFile(b.path(link))
+					return target == to && string(got) == map[string]string{"step=1.txt": "one", "step=2.txt": "two"}[to]
+				})
+			}
+		}
+	})
+}
+
 // A tracker and a control file are always asked for, whatever is remembered.
 func TestTrackerIsNeverStaleOnceCommitted(t *testing.T) {
 	eachStore(t, func(t *testing.T, s *store) {
