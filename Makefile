@@ -65,9 +65,10 @@ bench: # figures, side by side with the local disk and with other tools; into RE
 	./scripts/bench $(BENCHFLAGS)
 
 stores: export TRAINFS_TEST_HDFS = 1
+stores: export TRAINFS_TEST_AZURE = 1
 stores: # the table store x case of the conformance suite; fails on a hole that docs/stores.md does not explain
-	./scripts/setup --hdfs
-	go test -json -count=1 -timeout 10m -run '^TestStore$$' ./backend/file ./backend/gcs ./backend/hdfs ./backend/mem ./backend/s3 | go run ./scripts/stores-table
+	./scripts/setup --hdfs --azure
+	go test -json -count=1 -timeout 10m -run '^TestStore$$' ./backend/azure ./backend/file ./backend/gcs ./backend/hdfs ./backend/mem ./backend/s3 | go run ./scripts/stores-table
 
 page-test: # the status page in a real browser; leaves page.png in dist/
 	mkdir -p dist

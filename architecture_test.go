@@ -35,7 +35,7 @@ var ours = map[string][]string{
 	"uploader":            {"layout", "backend", "backend/crc32c", "cache", "cache/killpoint"},
 	"fusefs":              {"backend", "cache"},
 	"cmd/trainfs/monitor": {"backend", "cache"},
-	"cmd/trainfs":         {"layout", "backend", "backend/crc32c", "backend/s3", "backend/gcs", "backend/hdfs", "backend/file", "cache", "uploader", "fusefs", "cmd/trainfs/monitor"},
+	"cmd/trainfs":         {"layout", "backend", "backend/crc32c", "backend/s3", "backend/gcs", "backend/azure", "backend/hdfs", "backend/file", "cache", "uploader", "fusefs", "cmd/trainfs/monitor"},
 	"integration":         {},
 	"scripts/*":           {},
 }
@@ -52,6 +52,7 @@ var only = []struct{ prefix, importer string }{
 	{"github.com/aws/", "backend/s3"},
 	{"cloud.google.com/go/", "backend/gcs"},
 	{"google.golang.org/api/", "backend/gcs"},
+	{"github.com/Azure/", "backend/azure"},
 	{"github.com/colinmarc/hdfs", "backend/hdfs"},
 }
 

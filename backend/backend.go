@@ -185,7 +185,7 @@ type Store interface {
 
 	// PublishStage makes a stage with all its parts visible under its key, atomically,
 	// and checks the whole content against crc32c. ErrExist and ErrChecksum leave the stage
-	// as it was. Published before: ErrNoStage, or, from a store that remembers (Amazon's
+	// as it was (but see Capabilities.SharedStages). Published before: ErrNoStage, or, from a store that remembers (Amazon's
 	// does), what the first call gave, and nothing changes.
 	PublishStage(ctx context.Context, s Stage, parts []Part, crc32c uint32, o PutOptions) (Object, error)
 
@@ -211,6 +211,10 @@ type Capabilities struct {
 	MaxSize     int64 // of one object
 	// ConditionalPut tells that IfAbsent is checked by the store itself, in one step.
 	ConditionalPut bool
+	// SharedStages tells that stages of one key are not apart: a write of the key, or the
+	// publish of one of them, throws away what the others hold. Their PublishStage then says
+	// ErrNoStage.
+	SharedStages bool
 	// WholeFiles tells that an upload in one part is published at once, and one in several
 	// has to be put together: a file is then best uploaded in one part, however large.
 	WholeFiles bool

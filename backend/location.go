@@ -14,13 +14,14 @@ import (
 
 // Location is a storage path taken apart.
 type Location struct {
-	Scheme string // "s3", "gs", "hdfs" or "file"
-	Bucket string // "" for file; for hdfs host:port of a name node, or the name of a service, or ""
+	Scheme string // "s3", "gs", "abfs", "hdfs" or "file"
+	Bucket string // for abfs the container; "" for file; for hdfs host:port of a name node, or the name of a service, or ""
 	Prefix string // no slash at either end; for file the directory without its leading slash
 
 	// Params are the options of the URL, validated and in one form each:
 	// endpoint_override (a URL), region, scheme, path_style ("true" or "false"), and what
-	// stands for a user in gs:// URLs, anonymous ("true"), and in hdfs:// URLs, user.
+	// stands for a user in gs:// URLs, anonymous ("true"), and in hdfs:// URLs, user. What
+	// those of abfs:// have is said at SetAzure.
 	Params map[string]string
 }
 
@@ -30,6 +31,10 @@ func (l Location) Path() string { return "/" + l.Prefix }
 // String is the canonical URL: two spellings of the same place give the same string.
 // Options that say how to get there, and not where it is, are left out.
 func (l Location) String() string {
+	if l.Scheme == "abfs" {
+		u := l.azureURL()
+		return u.String()
+	}
 	u := url.URL{Scheme: l.Scheme, Host: l.Bucket, Path: l.Path()}
 	if l.Scheme != "file" {
 		u.Path = strings.TrimSuffix(u.Path, "/")
@@ -40,15 +45,13 @@ func (l Location) String() string {
 	return u.String()
 }
 
-var (
-	supportedSchemes = []string{"s3", "gs", "gcs", "hdfs", "file"}
-	plannedSchemes   = []string{"abfs", "abfss", "az"}
-)
+var supportedSchemes = []string{"s3", "gs", "gcs", "abfs", "abfss", "az", "hdfs", "file"}
 
 // ParseLocation takes a storage path in the forms that Ray and pyarrow take:
 //
 //	s3://bucket/path?endpoint_override=http://localhost:9000&region=eu-west-1&scheme=http
 //	gs://bucket/path, gcs://bucket/path, gs://anonymous@bucket/path
+//	abfs://container@account.dfs.core.windows.net/path (see parseAzure)
 //	hdfs://host:port/path, hdfs://user@host:port/path?replication=3
 //	file:///path
 //	/path
@@ -87,6 +90,9 @@ func parseLocation(source string) (Location, error) {
 		return Location{}, errors.New("'#' has a meaning in URLs: write it %23")
 	}
 	authority, rawPath, _ := strings.Cut(rest, "/")
+	if isAzure(scheme) {
+		return parseAzure(authority, rawPath, query)
+	}
 	anonymous := false
 	if scheme == "gs" || scheme == "gcs" {
 		scheme = "gs"
@@ -130,18 +136,14 @@ func hdfsUser(authority string) (user, host string) {
 }
 
 func checkScheme(scheme string) error {
-	supported := "supported are s3://, gs://, hdfs://, file:// and absolute paths"
-	switch {
-	case slices.Contains(supportedSchemes, scheme):
+	if slices.Contains(supportedSchemes, scheme) {
 		return nil
-	case slices.Contains(plannedSchemes, scheme):
-		return fmt.Errorf("%s:// is not supported yet; %s", scheme, supported)
 	}
 	if scheme == "viewfs" {
 		return errors.New("viewfs:// is a table of other paths: name the hdfs:// path that it leads to")
 	}
-	known := slices.Concat(supportedSchemes, plannedSchemes)
-	return fmt.Errorf("unknown scheme before ://%s; %s", didYouMean(scheme, known), supported)
+	return fmt.Errorf("unknown scheme before ://%s; supported are s3://, gs://, abfs://, hdfs://, file:// and absolute paths",
+		didYouMean(scheme, supportedSchemes))
 }
 
 // checkAuthority refuses what stands between "://" and the next slash if it is no
@@ -181,6 +183,8 @@ var chainAdvice = map[string]string{
 	"s3": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role",
 	"gs": "set GOOGLE_APPLICATION_CREDENTIALS, or give the machine a service account; " +
 		"a public bucket takes gs://anonymous@bucket/path",
+	"abfs": "set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING, or run az login, " +
+		"or give the machine a managed identity",
 	"hdfs": "HDFS takes a user's name alone, hdfs://user@host:port/path",
 	"file": "a path of this machine needs none",
 }

@@ -21,6 +21,15 @@ var urlParams = map[string]map[string]func(value string) (string, error){
 		"force_virtual_addressing": boolParam,
 		"allow_bucket_creation":    boolParam,
 	},
+	"abfs": {
+		"blob_storage_authority": authorityParam,
+		"dfs_storage_authority":  ignoredParam, // trainfs speaks to the Blob service alone
+		"enable_tls":             boolParam,
+		"credential_kind":        credentialParam,
+		"tenant_id":              idParam,
+		"client_id":              idParam,
+		"background_writes":      ignoredParam, // pyarrow's own
+	},
 	"hdfs": {
 		"user":               userParam,
 		"replication":        countParam,
@@ -37,7 +46,9 @@ var urlParams = map[string]map[string]func(value string) (string, error){
 }
 
 // secretParams are what other tools take in URLs and trainfs does not.
-var secretParams = []string{"kerb_ticket", "access_key", "secret_key", "session_token", "access_token", "credentials", "json_credentials"}
+var secretParams = []string{"kerb_ticket", "access_key", "secret_key", "session_token", "access_token", "credentials", "json_credentials",
+	"account_key", "connection_string", "sas_token", "client_secret", "credential",
+	"sv", "ss", "srt", "sp", "se", "st", "spr", "sr", "sip", "sig", "skoid", "sktid", "skt", "ske", "sks", "skv"} // of a SAS token
 
 func parseParams(scheme, query string) (map[string]string, error) {
 	values, err := url.ParseQuery(query)
@@ -69,11 +80,8 @@ func parseParams(scheme, query string) (map[string]string, error) {
 }
 
 func unknownParam(name string, known []string) error {
-	for _, secret := range secretParams {
-		if name == secret {
-			return fmt.Errorf("option %s: credentials do not belong in a URL; the SDK's own chain "+
-				"(environment, profile, role) gives them", name)
-		}
+	if slices.Contains(secretParams, name) {
+		return fmt.Errorf("option %s: credentials do not belong in a URL; the environment, or the SDK's own chain, gives them", name)
 	}
 	return fmt.Errorf("unknown option%s; known are %s", didYouMean(name, known), strings.Join(known, ", "))
 }

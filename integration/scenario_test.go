@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/trainfs/trainfs/backend/storetest/azurite"
 	"github.com/trainfs/trainfs/backend/storetest/fakegcs"
 	"github.com/trainfs/trainfs/backend/storetest/minihdfs"
 )
@@ -17,10 +18,16 @@ import (
 // scenarioStores are the stores that a run from the first write to the last delete is
 // tried on, each a real server, or the nearest thing to one that a test can start.
 var scenarioStores = map[string]func(*testing.T) *store{
-	"file": fileStore,
-	"s3":   s3Store,
-	"gcs":  gcsStore,
-	"hdfs": hdfsStore,
+	"file":  fileStore,
+	"s3":    s3Store,
+	"gcs":   gcsStore,
+	"azure": azureStore,
+	"hdfs":  hdfsStore,
+}
+
+func azureStore(t *testing.T) *store {
+	server := azurite.Start(t)
+	return &store{t: t, source: server.URL("runs/a"), env: server.Env(), raw: openRaw(t, server.URL("runs/a"), server.Env())}
 }
 
 func hdfsStore(t *testing.T) *store {

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/azure"
 	"github.com/trainfs/trainfs/backend/file"
 	"github.com/trainfs/trainfs/backend/gcs"
 	"github.com/trainfs/trainfs/backend/hdfs"
@@ -82,6 +83,8 @@ func openRaw(t *testing.T, source string, env []string) backend.Store {
 		raw, err = s3.Open(context.Background(), loc, s3.Options{})
 	case "gs":
 		raw, err = gcs.Open(context.Background(), loc, gcs.Options{})
+	case "abfs":
+		raw, err = azure.Open(context.Background(), loc, azure.Options{})
 	case "hdfs":
 		raw, err = hdfs.Open(context.Background(), loc, hdfs.Options{})
 	default:

@@ -18,7 +18,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Name:      "trainfs",
 		Usage:     "mount remote storage for training jobs: writes at the speed of the local disk, checkpoints all or nothing",
 		UsageText: "trainfs COMMAND [FLAGS] …\ntrainfs SOURCE MOUNTPOINT [-o OPTIONS]   the same as trainfs mount",
-		Description: `SOURCE is s3://bucket/path, gs://bucket/path, hdfs://host:port/path, file:///path or /path; without one, RAY_STORAGE gives it.
+		Description: `SOURCE is s3://bucket/path, gs://bucket/path, abfs://container@account.dfs.core.windows.net/path, hdfs://host:port/path, file:///path or /path; without one, RAY_STORAGE gives it.
 Exit codes: 0 done, 1 failed, 2 wrong command line or option, 3 a --timeout passed.
 (Called as mount.trainfs, by mount(8), it has mount(8)'s: 1 usage, 32 failed.)`,
 		Version:                   version,

@@ -54,9 +54,9 @@ type Config struct {
 	Scheme    string
 	PathStyle string // on, off
 
-	StorageClass string // S3, GCS: of new objects
+	StorageClass string // S3, GCS, Azure: of new objects
 	ACL          string // S3, GCS: predefined
-	KMSKey       string // S3, GCS
+	KMSKey       string // S3, GCS, Azure
 	SSE          string // S3
 	RequestPayer bool   // S3
 	Tags         string // S3: as in a query

@@ -47,6 +47,7 @@ func (c *Config) location() (place, error) {
 	if err := c.checkStoreOptions(loc.Scheme); err != nil {
 		return place{}, err
 	}
+	loc = completed(loc)
 	p := place{location: loc, identity: loc.String()}
 	if loc.Scheme == "file" {
 		p.dir = loc.Path()
@@ -62,12 +63,12 @@ func (c *Config) checkStoreOptions(scheme string) error {
 		given   bool
 		schemes []string
 	}{
-		{"storage_class", c.StorageClass != "", []string{"s3", "gs"}},
+		{"storage_class", c.StorageClass != "", []string{"s3", "gs", "abfs"}},
 		{"acl", c.ACL != "", []string{"s3", "gs"}},
-		{"kms_key", c.KMSKey != "", []string{"s3", "gs"}},
+		{"kms_key", c.KMSKey != "", []string{"s3", "gs", "abfs"}},
 		{"sse", c.SSE != "", []string{"s3"}},
 		{"request_payer", c.RequestPayer, []string{"s3"}},
-		{"tags", c.Tags != "", []string{"s3"}},
+		{"tags", c.Tags != "", []string{"s3", "abfs"}},
 		{"user_project", c.UserProject != "", []string{"gs"}},
 	} {
 		if o.given && !slices.Contains(o.schemes, scheme) {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/azure"
 	"github.com/trainfs/trainfs/backend/file"
 	"github.com/trainfs/trainfs/backend/gcs"
 	"github.com/trainfs/trainfs/backend/hdfs"
@@ -94,6 +95,15 @@ func openStore(ctx context.Context, c *Config, loc backend.Location, identity st
 	return store, nil
 }
 
+// completed says of a location what only its store knows: in Azure's, the account may be
+// left to the environment, and the same container of another account is another place.
+func completed(loc backend.Location) backend.Location {
+	if loc.Scheme == "abfs" {
+		return azure.Complete(loc)
+	}
+	return loc
+}
+
 // openers opens each kind of store. unchecked is for a store that is out of reach.
 var openers = map[string]func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error){
 	"s3": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
@@ -104,6 +114,10 @@ var openers = map[string]func(ctx context.Context, c *Config, loc backend.Locati
 	"gs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
 		return gcs.Open(ctx, loc, gcs.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked,
 			StorageClass: c.StorageClass, ACL: c.ACL, KMSKey: c.KMSKey, UserProject: c.UserProject})
+	},
+	"abfs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
+		return azure.Open(ctx, loc, azure.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked,
+			Placement: azure.Placement{AccessTier: c.StorageClass, EncryptionScope: c.KMSKey, Tags: c.Tags}})
 	},
 	"hdfs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
 		return hdfs.Open(ctx, loc, hdfs.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked})
