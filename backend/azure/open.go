@@ -142,8 +142,9 @@ func (s *Store) explain(err error) error {
 		return backend.OpenError(backend.ErrNoBucket, what, "container %q does not exist at %s: create it, or correct the storage path", s.where.Bucket, where)
 	case errors.As(err, &refused) && wrong == backend.ErrDenied:
 		return backend.OpenError(wrong, what, "Microsoft Entra refuses the credentials (%s): they are wrong, expired or of another tenant", s.creds.from)
-	case codeOf(err) == bloberror.AuthenticationFailed:
-		return backend.OpenError(wrong, what, "%s refuses %s: it is wrong, has expired or is of another account, or this machine's clock is wrong", where, s.creds.from)
+	case wrong == backend.ErrDenied && (codeOf(err) == bloberror.AuthenticationFailed || s.creds.sharedKey != nil): // a key may do everything
+		return backend.OpenError(wrong, what, "%s refuses %s: it is wrong, has expired or is of another account, or this machine's clock is wrong, "+
+			"or the account lets in no keys or not this network", where, s.creds.from)
 	case wrong == backend.ErrDenied:
 		return backend.OpenError(wrong, what, "%s refuses to list container %q with %s: it needs the role Storage Blob Data Contributor, "+
 			"or a SAS token with the permissions racwdl (and t for tags), and a network that the account's firewall lets in", where, s.where.Bucket, s.creds.from)
