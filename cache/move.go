@@ -81,21 +81,20 @@ func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteE
 		return nil, err
 	}
 	m.finish = append(m.finish, stale...)
-	for _, unit := range c.remoteUnits(old, remote) {
-		bury(unit, tombstone{Unit: true, After: new + unit[len(old):]})
+	up, err := c.goingUp(old)
+	if err != nil {
+		return nil, err
 	}
-	// What goes up at this moment under its old name.
-	c.mu.Lock()
-	for p, u := range c.mu.units {
-		if under(p, old) && u.inHand() && !u.Dir {
-			c.mu.Unlock()
-			if _, ok := planted[p]; !ok {
-				bury(p, tombstone{After: new + p[len(old):]})
-			}
-			c.mu.Lock()
+	for _, p := range up {
+		if _, ok := planted[p]; !ok {
+			bury(p, tombstone{After: new + p[len(old):]})
 		}
 	}
-	c.mu.Unlock()
+	for _, unit := range c.remoteUnits(old, remote, up) {
+		if _, ok := planted[unit]; !ok { // else it is one file, sealed and not committed
+			bury(unit, tombstone{Unit: true, After: new + unit[len(old):]})
+		}
+	}
 	if dir != 0 && len(m.before) == 1 && len(m.finish) == 1 {
 		m.before, m.finish = nil, nil // nothing of it was ever in the store: the tree alone says it
 	}
@@ -127,14 +126,37 @@ func (c *Cache) replaced(old, new string) (ops []op, err error) {
 	return ops, err
 }
 
+// goingUp are the local files at and below path that may be in the store though no record
+// says so.
+func (c *Cache) goingUp(path string) (out []string, err error) {
+	err = c.tree.walk(path, func(p string, st *syscall.Stat_t) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if !isDir(st) && c.mayBeUp(p) {
+			out = append(out, p)
+		}
+		return nil
+	})
+	if isNotExist(err) { // a file that is only in the store
+		err = nil
+	}
+	return out, err
+}
+
 // remoteUnits are the checkpoint directories at and below path of which anything may
 // be in the store.
-func (c *Cache) remoteUnits(path string, remote map[string]remoteEntry) []string {
+func (c *Cache) remoteUnits(path string, remote map[string]remoteEntry, up []string) []string {
 	set := map[string]bool{}
-	for p := range remote {
+	member := func(p string) {
 		if class := c.cfg.Layout.Classify(p, false); class.Kind == layout.Checkpoint && class.Unit != p && under(class.Unit, path) {
 			set[class.Unit] = true
 		}
+	}
+	for p := range remote {
+		member(p)
+	}
+	for _, p := range up {
+		member(p)
 	}
 	for _, table := range []string{tableOpen, tableOwn, tableSeal} {
 		below(c.journal, table, path, func(unit string, _ struct{}) error {
@@ -143,9 +165,7 @@ func (c *Cache) remoteUnits(path string, remote map[string]remoteEntry) []string
 		})
 	}
 	below(c.journal, tableFile, path, func(key string, _ struct{}) error {
-		if class := c.cfg.Layout.Classify(key, false); class.Kind == layout.Checkpoint && class.Unit != key && under(class.Unit, path) {
-			set[class.Unit] = true
-		}
+		member(key)
 		return nil
 	})
 	out := make([]string, 0, len(set))
@@ -228,8 +248,8 @@ func (c *Cache) moved(m *move, old, new string, dir bool, ino uint64) error {
 		}
 	}
 	c.recountWriters()
-	if u := c.mu.units[c.cfg.Layout.Classify(old, dir).Unit]; u != nil {
-		u.touchNow() // a member was moved out
+	if unit := c.cfg.Layout.Classify(old, dir).Unit; unit != old && c.mu.units[unit] != nil {
+		c.shrink(old) // a member was moved out
 	}
 	c.mu.Unlock()
 	c.accountTree(new)

@@ -184,7 +184,7 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 }
 
 // mayBeRemote tells whether the store may hold path: it was committed or fetched once,
-// or is going up right now.
+// or has been on its way up.
 func (c *Cache) mayBeRemote(path string) bool {
 	var r fileRecord
 	if found, err := c.journal.get(tableFile, path, &r); found || err != nil {
@@ -192,9 +192,16 @@ func (c *Cache) mayBeRemote(path string) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.mayBeUp(path)
+}
+
+// mayBeUp tells whether the store may hold a file of which no record says so: it is going up
+// at this moment, or an attempt that has failed, perhaps for want of the store's answer
+// alone, has brought it there. Callers hold mu.
+func (c *Cache) mayBeUp(path string) bool {
 	_, unknown := c.mu.unknown[path]
-	u := c.mu.units[c.cfg.Layout.Classify(path, false).Unit]
-	return unknown || u != nil && (u.inHand() || len(u.versions) > 0)
+	u := c.mu.units[c.unitPath(path)]
+	return unknown || u != nil && (u.tried || len(u.versions) > 0)
 }
 
 // bury writes a tombstone and forgets what was recorded under the key.
@@ -328,7 +335,7 @@ func (c *Cache) unitMayBeRemote(unit string) bool {
 		}
 	}
 	u := c.mu.units[unit]
-	return u != nil && u.inHand()
+	return u != nil && u.tried
 }
 
 // Rename moves a file or directory. Nothing is deleted in the store before the new
@@ -495,6 +502,17 @@ func (c *Cache) prepareTarget(ctx context.Context, new string, flags uint32) err
 		if list, err := c.remoteNames(ctx, new); err != nil || len(list) > 0 {
 			return errors.Join(syscall.ENOTEMPTY, err)
 		}
+		return nil
 	}
-	return nil
+	return c.seen(new)
+}
+
+// seen notes that this node knows of an object in the store, before it replaces it: if the
+// new file goes away again before its commit, the object must, too.
+func (c *Cache) seen(path string) error {
+	var r fileRecord
+	if found, err := c.journal.get(tableFile, path, &r); found || err != nil {
+		return err
+	}
+	return c.journal.write(put(tableFile, path, fileRecord{}))
 }

@@ -26,13 +26,15 @@ func (c *Cache) Deletions() []Tombstone {
 	if c.mu.moving > 0 {
 		return nil
 	}
+	if err := c.freeLeft(); err != nil {
+		c.log.Error("cannot record that a renamed file is committed, will try again", "err", err)
+		return nil
+	}
 	var out []Tombstone
 	for key, t := range c.mu.tombs {
 		path := strings.TrimSuffix(key, "/")
-		if t.After != "" {
-			if u := c.mu.units[c.cfg.Layout.Classify(t.After, false).Unit]; u != nil && (c.tree.exists(t.After) || len(c.movedBelow(t.After)) > 0) {
-				continue // the new name is not committed yet
-			}
+		if c.waitsFor(t) {
+			continue
 		}
 		class := c.cfg.Layout.Classify(path, false)
 		unit := class.Unit

@@ -63,6 +63,8 @@ type tombstone struct {
 	After string `json:"after,omitempty"`
 	// Unit marks the deletion of a whole checkpoint directory: the key is the unit.
 	Unit bool `json:"unit,omitempty"`
+
+	said bool // somebody asked for its commit meanwhile: RequestCommit; in memory only
 }
 
 // copyHint says that the file at a path has the bytes of an object under another

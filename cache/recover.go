@@ -155,6 +155,7 @@ func (r *recovery) scan() error {
 			r.mu.unknown[p] = struct{}{}
 		}
 		u.gen++
+		u.tried = true // for all that is known
 		u.members = u.members || p != u.Path
 		u.touched = later(u.touched, mtimeOf(st))
 		if now := time.Now(); u.touched.After(now) {

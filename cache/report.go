@@ -73,6 +73,12 @@ func (c *Cache) RequestCommit(ctx context.Context, path string) error {
 			u.said, u.nextTry = true, time.Time{}
 		}
 	}
+	for key, t := range c.mu.tombs {
+		if t.After != "" && (under(key, path) || under(t.After, path)) {
+			t.said = true
+			c.mu.tombs[key] = t
+		}
+	}
 	c.mu.Unlock()
 	c.poke()
 	return nil

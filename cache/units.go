@@ -34,6 +34,7 @@ type Unit struct {
 	hurried    bool      // a later checkpoint has begun in the trial
 	busy       bool      // the uploader has it, from Due to Release
 	hands      int       // and so have closes that wait for a file of it: TakeUp
+	tried      bool      // it has been in those hands since it was last committed
 	publishing bool
 	gone       bool // deleted, or renamed away
 	sealed     bool
@@ -254,7 +255,7 @@ func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
 		ready, next = ready[:most], now
 	}
 	for _, u := range ready {
-		u.busy = true
+		u.busy, u.tried = true, true
 		u.reason = ""
 	}
 	return ready, next
@@ -337,6 +338,7 @@ func (c *Cache) Release(u *Unit, err error, retry time.Duration) {
 func (c *Cache) TakeUp(u *Unit) {
 	c.mu.Lock()
 	u.hands++
+	u.tried = true
 	c.mu.Unlock()
 }
 

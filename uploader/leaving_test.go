@@ -3,6 +3,7 @@ package uploader
 import (
 	"errors"
 	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/trainfs/trainfs/backend"
@@ -106,3 +107,50 @@ func TestCommitOfADirectoryForgetsNoDeletionInIt(t *testing.T) {
 		t.Errorf("in the store: %s", got)
 	}
 }
+
+// An attempt that fails may have brought a file there all the same: then its deletion, or its
+// being renamed, must be one in the store as well.
+func TestDeletedOrRenamedAfterAFailedAttemptItStaysAway(t *testing.T) {
+	for _, file := range []string{"run/notes", "run/latest", "run/model.ckpt", "run/checkpoint_000000/f"} {
+		for how, leave := range map[string]func(n *node){
+			"deleted": func(n *node) { n.unlink(file) },
+			"renamed": func(n *node) { n.rename(file, "run/kept") },
+		} {
+			t.Run(file+" "+how, func(t *testing.T) {
+				t.Parallel()
+				s := newFaulty()
+				n := startNode(t, s)
+				n.mkdir("run")
+				n.mkdir("run/checkpoint_000000")
+				n.write("run/checkpoint_000000/g", "g")
+				n.wait()
+				nth := 1
+				if strings.Contains(file, "/checkpoint_") {
+					nth = 3 // after the marker and the manifest
+				}
+				s.FailAfter(backend.OpPut, nth, errors.New("the answer is lost"))
+				n.write(file, "x")
+				eventually(t, "the attempt has failed", func() bool {
+					_, err := s.Head(ctx, file)
+					u, ok := n.unit(n.unitOf(file))
+					return err == nil && ok && u.Attempts > 0
+				})
+				leave(n)
+				n.wait()
+				want := "run/checkpoint_000000/g"
+				if how == "renamed" {
+					want += " run/kept"
+				}
+				if got := objects(t, s); got != want {
+					t.Errorf("objects: %s, want %s", got, want)
+				}
+				if !n.missing(file) {
+					t.Error("it shows again")
+				}
+			})
+		}
+	}
+}
+
+// unitOf is the path of the unit that a file counts for.
+func (n *node) unitOf(path string) string { return n.cfg.Layout.Classify(path, false).Unit }
