@@ -196,6 +196,23 @@ func (c *Cache) dropClean(path string) error {
 	return nil
 }
 
+// Overtaken gives up a member of a unit that was clean, or evicted, with that identity: another
+// node has replaced or deleted its object. What this node has of it goes, but for the
+// knowledge that it was there.
+func (c *Cache) Overtaken(path string, id Identity) error {
+	if st, err := c.tree.lstat(path); err == nil && identityOf(&st) == id {
+		if err := c.dropClean(path); err != nil {
+			return err
+		}
+	}
+	var r fileRecord
+	if found, err := c.journal.get(tableFile, path, &r); err != nil || !found || r.ID != id {
+		return err
+	}
+	c.names.forget(path)
+	return c.journal.write(put(tableFile, path, fileRecord{}))
+}
+
 // emptyInstead makes an empty local file in place of a remote one that is about to
 // be truncated. The record says that this node knew what it replaces.
 func (c *Cache) emptyInstead(ctx context.Context, path string, e remoteEntry) error {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,15 +77,16 @@ func (s *hooked) done(op, key string) {
 	}
 }
 
-// catch holds the answer to the next op on key back: caught is closed when it is there, and
-// free lets it go.
+// catch holds the answer to the next op on key back, and no other: caught is closed when it is
+// there, and free lets it go.
 func (s *hooked) catch(op, key string) (caught <-chan struct{}, free func()) {
 	reached, release := make(chan struct{}), make(chan struct{})
-	var once sync.Once
+	var has atomic.Bool
 	s.mu.Lock()
 	s.after = func(o, k string) {
-		if o == op && k == key {
-			once.Do(func() { close(reached); <-release })
+		if o == op && k == key && !has.Swap(true) {
+			close(reached)
+			<-release
 		}
 	}
 	s.mu.Unlock()

@@ -27,6 +27,9 @@ func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
 		return err
 	}
 	if s.Unit.Dir {
+		if err := u.overtaken(ctx, s); err != nil {
+			return err
+		}
 		removed, err := u.removals(ctx, s)
 		if err != nil {
 			return err
