@@ -38,7 +38,7 @@ func TestFileDeletedWhileItGoesUpStaysAway(t *testing.T) {
 			n.wait("later still")
 			h.Release()
 			n.wait()
-			if got := objects(t, s); got != "later later still run/" && got != "later later still" {
+			if got := objects(t, s); got != "later later still" {
 				t.Errorf("in the store: %s", got)
 			}
 			if info, err := n.Lookup(ctx, file); !errors.Is(err, fs.ErrNotExist) {
@@ -74,7 +74,7 @@ func TestCheckpointDeletedWhileItIsPublishedStaysAway(t *testing.T) {
 	}
 	h.Release()
 	n.wait()
-	if got := allKeys(t, s); len(got) != 2 {
+	if got := allKeys(t, s); objects(t, s) != "later later still" || strings.HasPrefix(got[0], ".trainfs/") {
 		t.Errorf("in the store: %q", got)
 	}
 }
@@ -103,8 +103,8 @@ func TestCommitOfADirectoryForgetsNoDeletionInIt(t *testing.T) {
 	}
 	h.Release()
 	n.wait()
-	if got := objects(t, s); got != "run/" {
-		t.Errorf("in the store: %s", got)
+	if got := allKeys(t, s); strings.Join(got, " ") != "run/" {
+		t.Errorf("in the store: %q", got)
 	}
 }
 
