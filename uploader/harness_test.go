@@ -34,11 +34,20 @@ func TestMain(m *testing.M) {
 // node is one mount without the kernel: a cache and its uploader.
 type node struct {
 	*cache.Cache
-	t    testing.TB
+	t    tester
 	up   *Uploader
 	cfg  cache.Config
 	stop context.CancelFunc
 	done chan struct{}
+}
+
+// tester is who is told of failures: a test, or a step of one that rapid has drawn.
+type tester interface {
+	Helper()
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
 }
 
 func newFaulty() *faulty.Store { return faulty.New(mem.New()) }
@@ -209,7 +218,7 @@ func objects(t *testing.T, s backend.Store) string {
 	return strings.Join(keys, " ")
 }
 
-func allKeys(t testing.TB, s backend.Store) []string {
+func allKeys(t tester, s backend.Store) []string {
 	t.Helper()
 	var keys []string
 	for o := (backend.ListOptions{}); ; {
@@ -228,7 +237,7 @@ func allKeys(t testing.TB, s backend.Store) []string {
 	return keys
 }
 
-func get(t testing.TB, s backend.Store, key string) string {
+func get(t tester, s backend.Store, key string) string {
 	t.Helper()
 	r, _, err := s.Get(ctx, key, backend.GetOptions{})
 	if err != nil {

@@ -34,7 +34,7 @@ func (s silent) Head(ctx context.Context, key string) (backend.Object, error) {
 }
 
 // putRaw writes an object as another tool does.
-func putRaw(t *testing.T, s backend.Store, key, content string) {
+func putRaw(t tester, s backend.Store, key, content string) {
 	t.Helper()
 	if _, err := s.Put(ctx, key, contentOf([]byte(content)), backend.PutOptions{}); err != nil {
 		t.Fatal(err)
