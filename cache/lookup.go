@@ -295,7 +295,7 @@ func (n *names) inStore(ctx context.Context, path string) (nameSet, error) {
 	d := n.dir(path)
 	limit := n.c.cfg.NegativeTTL // a listing says what is missing, too
 	if time.Since(d.creating) < creatingFor {
-		limit = max(limit, n.c.cfg.CreateTTL, costFactor*d.cost)
+		limit = max(limit, n.c.cfg.whileCreating(d.cost))
 	}
 	fresh := !d.listed.IsZero() && time.Since(d.listed) < limit
 	n.mu.Unlock()

@@ -24,7 +24,8 @@ import (
 // A name found is kept for ListTTL, a name missed for NegativeTTL (none by default).
 // There is one exception, without which every create would wait for the network: in a
 // directory where this node has just been creating files, a missing name is judged
-// by a listing at most CreateTTL old. Control files and trackers are always asked for.
+// by a listing at most CreateTTL old, or costFactor times as old as it took; a CreateTTL of
+// nothing means never. Control files and trackers are always asked for.
 type names struct {
 	c      *Cache
 	flight singleflight.Group
@@ -52,6 +53,15 @@ const (
 	mostHiddenTold = 1000
 	maxKnownNames  = 1 << 20 // then everything is forgotten; it can be asked for again
 )
+
+// whileCreating is how long a listing that has taken cost says what is missing in a directory
+// in which this node is creating files.
+func (c *Config) whileCreating(cost time.Duration) time.Duration {
+	if c.CreateTTL <= time.Nanosecond { // what a user's zero has become: zero asks for the default
+		return 0
+	}
+	return max(c.CreateTTL, costFactor*cost)
+}
 
 func newNames(c *Cache) *names {
 	return &names{c: c, down: make(chan struct{}, 1), dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[uint64]struct{}{}, gone: newGone()}
@@ -157,7 +167,7 @@ func (n *names) plain(ctx context.Context, path string) (remoteEntry, error) {
 	known := !d.listed.IsZero()
 	limit := n.c.cfg.NegativeTTL
 	if filling {
-		limit = max(limit, n.c.cfg.CreateTTL, costFactor*d.cost)
+		limit = max(limit, n.c.cfg.whileCreating(d.cost))
 	}
 	n.mu.Unlock()
 

@@ -104,7 +104,7 @@ func (n *names) view(ctx context.Context, unit string) (*unitView, error) {
 	if v != nil && v.visible {
 		limit = n.c.cfg.ListTTL
 		if d := n.dirs[unit]; d != nil && time.Since(d.creating) < creatingFor {
-			limit = max(n.c.cfg.CreateTTL, costFactor*v.cost)
+			limit = n.c.cfg.whileCreating(v.cost)
 		}
 	}
 	n.mu.Unlock()

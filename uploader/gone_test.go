@@ -49,7 +49,7 @@ func TestDeletedNamesDoNotComeBackFromALookBegunBefore(t *testing.T) {
 				n.write(d+"/g", "g")
 			}
 			n.wait()
-			time.Sleep(time.Second + 2*n.cfg.ListTTL) // beyond any memory of a listing
+			time.Sleep(2 * n.cfg.ListTTL) // beyond any memory of a listing
 			caught, free := s.catch(backend.OpList, c.prefix)
 			first, second := make(chan string, 1), make(chan string, 1)
 			go func() { first <- c.first(n) }()
