@@ -132,7 +132,7 @@ func (c *Cache) stale(ctx context.Context, path string, st *syscall.Stat_t, mine
 	if found, err := c.journal.get(tableFile, path, &r); err != nil || !found || !r.clean(st) || r.Mine && !mine {
 		return false, err
 	}
-	if c.unitBusyOrDirty(path) {
+	if c.goingNow(path) {
 		return false, nil
 	}
 	e, err := c.names.confirm(ctx, path)
@@ -166,10 +166,15 @@ func (f *fetches) sameAt(path string) time.Time {
 	return f.checked[path]
 }
 
-func (c *Cache) unitBusyOrDirty(path string) bool {
+// goingNow tells whether path is a file of its own that is dirty, or a commit of its unit is
+// under way, which compares what it keeps with the store itself. In a unit that is only dirty, other members are still what the store
+// has, and have to be compared like any clean file: a chmod of the copy of an old version
+// would otherwise bring it back.
+func (c *Cache) goingNow(path string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mu.units[c.cfg.Layout.Classify(path, false).Unit] != nil
+	u := c.mu.units[c.unitPath(path)]
+	return u != nil && (u.inHand() || !u.Dir)
 }
 
 // dropClean removes the local copy of a file if it is still clean and nobody writes

@@ -44,10 +44,10 @@ func (c *Cache) hereStill(ctx context.Context, dir string, local []DirEntry, sho
 }
 
 // mayBeGone tells, of a file that a listing does not have, whether the store is to be asked
-// for it: not if it is dirty, or was known to be there since.
+// for it: not if it goes up, or was known to be there since.
 func (c *Cache) mayBeGone(path string, kind uint32, listed time.Time) bool {
 	file := kind == syscall.S_IFREG || kind == syscall.S_IFLNK
-	return file && !c.unitBusyOrDirty(path) && !c.fetches.sameAt(path).After(listed)
+	return file && !c.goingNow(path) && !c.fetches.sameAt(path).After(listed)
 }
 
 // goneElsewhere tells whether a file was a clean copy of what the store no longer has.
