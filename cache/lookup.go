@@ -301,7 +301,7 @@ func (n *names) inStore(ctx context.Context, path string) (nameSet, error) {
 	n.mu.Unlock()
 	var err error
 	if !fresh {
-		err = n.list(ctx, path)
+		err = n.list(ctx, path, limit)
 		if err != nil && !errors.Is(err, errOffline) {
 			return nameSet{}, err
 		}

@@ -175,7 +175,7 @@ func (n *names) plain(ctx context.Context, path string) (remoteEntry, error) {
 	case !exact && !found && known && age < limit:
 		return remoteEntry{}, fs.ErrNotExist
 	case !exact && filling:
-		if err := n.list(ctx, dir); err != nil {
+		if err := n.list(ctx, dir, limit); err != nil {
 			return n.whileOffline(dir, name, err)
 		}
 		n.mu.Lock()
@@ -271,7 +271,12 @@ func (n *names) confirm(ctx context.Context, path string) (remoteEntry, error) {
 
 // probe asks for one key and for anything below it, at once.
 func (n *names) probe(ctx context.Context, path string) (remoteEntry, error) {
-	v, err, _ := n.flight.Do("probe "+path, func() (any, error) {
+	v, err := n.share("probe "+path, func(any) time.Duration {
+		if kind := n.c.cfg.Layout.Classify(path, false).Kind; kind == layout.Control || kind == layout.Tracker {
+			return 0
+		}
+		return n.c.cfg.ListTTL
+	}, func() (any, error) {
 		start, end := n.began()
 		defer end()
 		var obj backend.Object
@@ -342,11 +347,12 @@ func (n *names) marker(ctx context.Context, path string) *entryMore {
 	return m
 }
 
-// list learns all names of a directory that is not a checkpoint.
-func (n *names) list(ctx context.Context, dir string) error {
-	_, err, _ := n.flight.Do("list "+dir, func() (any, error) { return nil, n.listNow(ctx, dir) })
+// list learns all names of a directory that is not a checkpoint. What it learns was so at
+// most old ago.
+func (n *names) list(ctx context.Context, dir string, old time.Duration) error {
+	_, err := n.share("list "+dir, func(any) time.Duration { return old }, func() (any, error) { return nil, n.listNow(ctx, dir) })
 	if err != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
-		return n.list(ctx, dir)
+		return n.list(ctx, dir, old)
 	}
 	return err
 }

@@ -100,18 +100,11 @@ func (n *names) member(ctx context.Context, unit, path string) (remoteEntry, err
 func (n *names) view(ctx context.Context, unit string) (*unitView, error) {
 	n.mu.Lock()
 	v := n.views[unit]
-	limit := time.Duration(0)
-	if v != nil && v.visible {
-		limit = n.c.cfg.ListTTL
-		if d := n.dirs[unit]; d != nil && time.Since(d.creating) < creatingFor {
-			limit = n.c.cfg.whileCreating(v.cost)
-		}
-	}
 	n.mu.Unlock()
-	if v != nil && time.Since(v.at) < limit {
+	if v != nil && time.Since(v.at) < n.keeps(unit, v) {
 		return v, nil
 	}
-	got, err, _ := n.flight.Do("view "+unit, func() (any, error) { return n.look(ctx, unit) })
+	got, err := n.share("view "+unit, func(got any) time.Duration { return n.keeps(unit, got.(*unitView)) }, func() (any, error) { return n.look(ctx, unit) })
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return n.view(ctx, unit)
 	}
@@ -122,6 +115,20 @@ func (n *names) view(ctx context.Context, unit string) (*unitView, error) {
 		return nil, err
 	}
 	return got.(*unitView), nil
+}
+
+// keeps is for how long a view of a unit may be used.
+func (n *names) keeps(unit string, v *unitView) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d := n.dirs[unit]
+	switch {
+	case !v.visible:
+		return 0
+	case d != nil && time.Since(d.creating) < creatingFor:
+		return n.c.cfg.whileCreating(v.cost)
+	}
+	return n.c.cfg.ListTTL
 }
 
 // refresh forgets the view of a unit: what it said was found wrong.

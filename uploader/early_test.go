@@ -1,0 +1,63 @@
+package uploader
+
+import (
+	"testing"
+	"time"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/layout"
+)
+
+// P8: who looks after a commit sees it, though somebody else's look, which began before it, is
+// still under way on the same node.
+func TestLookThatBeganBeforeACommitAnswersNobodyWhoAsksAfterIt(t *testing.T) {
+	const unit = "run/checkpoint_000000"
+	for name, c := range map[string]struct {
+		op, key string // of the early look
+		look    string
+	}{
+		"member":   {backend.OpList, layout.UnitsPrefix(unit), unit + "/f"},
+		"tracker":  {backend.OpHead, "run/latest", "run/latest"},
+		"artifact": {backend.OpHead, "run/notes", "run/notes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newHooked()
+			a, b := startNode(t, s, func(c *cache.Config) { c.Settle = time.Hour }), startNode(t, s)
+			a.mkdir("run")
+			a.write("run/before", "")
+			a.mkdir(unit)
+			a.write(unit+"/f", "f")
+			if err := a.commitAll(); err != nil {
+				t.Fatal(err)
+			}
+			a.write(unit+"/f", "new")
+			eventually(t, "others do not see it now", func() bool {
+				_, err := s.Head(ctx, layout.OpenKey(unit, a.Node()))
+				return err == nil
+			})
+			if err := b.walkTo("run"); err != nil {
+				t.Fatal(err)
+			}
+			caught, free := s.catch(c.op, c.key)
+			early, late := make(chan string, 1), make(chan string, 1)
+			go func() { early <- b.shows(c.look) }()
+			<-caught
+			a.write("run/latest", "checkpoint_000000")
+			a.write("run/notes", "notes")
+			if err := a.commitAll(); err != nil {
+				t.Fatal(err)
+			}
+			go func() { late <- b.shows(c.look) }()
+			time.Sleep(50 * time.Millisecond) // so that it could share the early one's answer
+			free()
+			if got := <-early; got != "" {
+				t.Logf("it had not begun before: %s", got)
+			}
+			if got := <-late; got != c.look {
+				t.Errorf("%s is not seen after its commit", c.look)
+			}
+		})
+	}
+}
