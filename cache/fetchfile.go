@@ -159,30 +159,92 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 		return err
 	}
 	killpoint.At(killpoint.HydrateRecord)
-	c.idents.fetched(d.path, st.Ino)
-	err := c.tree.at(d.path, func(dirfd int, name string) error {
-		return unix.Renameat2(unix.AT_FDCWD, d.name(), dirfd, name, unix.RENAME_NOREPLACE)
+	var ops []op
+	err := d.place(func() error {
+		c.idents.fetched(d.path, st.Ino)
+		err := c.tree.at(d.path, func(dirfd int, name string) error {
+			return unix.Renameat2(unix.AT_FDCWD, d.name(), dirfd, name, unix.RENAME_NOREPLACE)
+		})
+		if err != nil {
+			return err
+		}
+		c.account(d.path, &st, time.Now())
+		if renamed {
+			ops = c.unmoved(d.path)
+			c.touch(d.path, false)
+		}
+		return nil
 	})
 	killpoint.At(killpoint.HydrateMoved)
+	if err != nil {
+		d.discard()
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			return nil
+		case replaced(err):
+			err = errors.Join(err, c.retract(d.path, identityOf(&st)))
+		}
+		return err
+	}
 	os.Remove(d.name() + stateExt)
-	if errors.Is(err, fs.ErrExist) {
-		os.Remove(d.name())
-		return nil
-	}
-	c.mu.Lock()
-	c.account(d.path, &st, time.Now())
-	var ops []op
-	if renamed {
-		ops = c.unmoved(d.path)
-		c.touch(d.path, false)
-	}
-	c.mu.Unlock()
-	err = errors.Join(err, c.journal.write(ops...))
 	if !renamed {
 		c.unsynced.add(d.path, st.Ino)
 	}
 	c.fetches.isSame(d.path)
+	return c.journal.write(ops...)
+}
+
+// place puts what was fetched into the tree, unless it has been deleted or renamed here
+// meanwhile: whoever does that plants the tombstone first and then looks what is in the
+// tree, so one of the two sees the other. put is called under mu.
+func (d *fetch) place(put func() error) error {
+	c := d.c
+	d.mu.Lock()
+	e := d.mu.entry
+	d.mu.Unlock()
+	c.mu.Lock()
+	gone := c.hasTomb(d.path) || c.names.isGone(d.path, &e)
+	var err error
+	if !gone {
+		err = put()
+	}
+	c.mu.Unlock()
+	if gone {
+		return errTakenAway
+	}
 	return err
+}
+
+var errTakenAway = fmt.Errorf("deleted or renamed here while it was fetched: %w", backend.ErrNotExist)
+
+// retract takes back the records of a fetched file that is not to be in the tree: they may have
+// come after what its deletion has written.
+func (c *Cache) retract(path string, id Identity) error {
+	ops := []op{del(tableUnsynced, inodeKey(id.Ino))}
+	var r fileRecord
+	found, err := c.journal.get(tableFile, path, &r)
+	if found && r.ID == id {
+		ops = append(ops, del(tableFile, path))
+	}
+	var hint copyHint
+	found, herr := c.journal.get(tableHint, path, &hint)
+	if found && hint.ID == id {
+		ops = append(ops, del(tableHint, path))
+	}
+	return errors.Join(err, herr, c.journal.write(ops...))
+}
+
+// takeBack drops what a download has put at path, which was only in the store, just before
+// its tombstone was planted. What a program has made there meanwhile stays.
+func (c *Cache) takeBack(path string) error {
+	st, err := c.tree.lstat(path)
+	if isNotExist(err) {
+		return nil
+	}
+	if err == nil {
+		err = c.dropClean(path)
+	}
+	return errors.Join(err, c.retract(path, identityOf(&st)))
 }
 
 // moveInLink makes a symbolic link of a download that is one.
@@ -196,7 +258,8 @@ func (d *fetch) moveInLink(a backend.Attr, e remoteEntry, crc uint32) error {
 	if err := c.shadow(d.ctx, parent(d.path)); err != nil {
 		return err
 	}
-	if err := c.tree.symlink(string(target), d.path); err != nil && !errors.Is(err, fs.ErrExist) {
+	err = d.place(func() error { return c.tree.symlink(string(target), d.path) })
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if os.Geteuid() == 0 {

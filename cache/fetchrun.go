@@ -84,7 +84,7 @@ func (d *fetch) end(err error) {
 	if unused {
 		d.file.Close()
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errTakenAway) {
 		d.c.log.Error("cannot fetch", "path", d.path, "err", err)
 	}
 }

@@ -169,6 +169,11 @@ func (c *Cache) owns(unit string) bool {
 func (c *Cache) buried(path string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.hasTomb(path)
+}
+
+// hasTomb is buried for those who hold mu.
+func (c *Cache) hasTomb(path string) bool {
 	if len(c.mu.tombs) == 0 {
 		return false
 	}

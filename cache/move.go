@@ -202,6 +202,13 @@ func (c *Cache) moved(m *move, old, new string, dir bool, ino uint64) error {
 	c.idents.move(old, new)
 	c.names.forget(old)
 	c.names.forget(new)
+	var ops []op
+	for to := range m.moved {
+		if c.tree.exists(to) { // fetched since we looked, and renamed with its directory
+			delete(m.moved, to)
+			ops = append(ops, del(tableMoved, to))
+		}
+	}
 	c.mu.Lock()
 	c.forget(old)
 	for _, p := range c.movedBelow(new) { // replaced
@@ -227,7 +234,6 @@ func (c *Cache) moved(m *move, old, new string, dir bool, ino uint64) error {
 	}
 	c.unaccount(old)
 	c.unaccount(new)
-	var ops []op
 	for p, rec := range c.mu.torn { // a torn unit stays torn under any name
 		if !under(p, old) {
 			continue

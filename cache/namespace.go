@@ -179,6 +179,15 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 			}
 		}
 	}
+	if lerr != nil {
+		if st, lerr = c.tree.lstat(path); lerr == nil { // fetched just before the tombstone was planted
+			err := errors.Join(c.tree.unlink(path), c.retract(path, identityOf(&st)))
+			if err != nil && !isNotExist(err) {
+				return err
+			}
+			c.idents.drop(path, &st)
+		}
+	}
 	c.removed(path, st.Ino)
 	return nil
 }
@@ -416,6 +425,10 @@ func (c *Cache) renameRemote(old, new string, flags uint32, remote map[string]re
 	defer c.startMove()()
 	m, err := c.plantMove(old, new, 0, remote)
 	if err != nil {
+		return err
+	}
+	if err := c.takeBack(old); err != nil {
+		c.undoMove(m)
 		return err
 	}
 	killpoint.At(killpoint.RenamePlanted)

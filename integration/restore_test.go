@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -217,6 +218,65 @@ func TestManyProcessesOpenOneColdFile(t *testing.T) {
 }
 
 func isGet(r request) bool { return r.method == "GET" && r.wanted > 0 }
+
+// What a killed daemon has fetched of a file is not fetched again.
+func TestDownloadGoesOnAfterAKill(t *testing.T) {
+	t.Parallel()
+	s := s3Store(t)
+	const size, held = 48 * mib, 32 * mib
+	content := noise(size, 8)
+	s.put("data/large.bin", content)
+	m := s.mount(t, "prefetch=file")
+	s.proxy.holdIf(func(r request) bool { return isGet(r) && r.from >= held })
+	f, err := os.Open(m.path("data/large.bin"))
+	must(t, err)
+	defer f.Close()
+	if got, err := readBlock(f, held-mib); err != nil || got != content[held-mib:held-mib+4096] {
+		t.Fatalf("what is here cannot be read: %v", err)
+	}
+	// Which blocks are here is noted once a second, and when one comes after that.
+	var noted int
+	eventually(t, "it is noted what is here", func() bool {
+		noted = notedBlocks(t, m)
+		return noted > 0 && s.proxy.holding() > 0
+	})
+	m.kill()
+	f.Close()
+	s.proxy.release()
+	before := s.proxy.countIf(func(request) bool { return true })
+	m.start()
+	want(t, "SHA-256", sum(read(t, m.path("data/large.bin"))), sum(content))
+	var asked int64
+	s.proxy.mu.Lock()
+	for _, r := range s.proxy.asked[before:] {
+		if isGet(r) {
+			asked += r.wanted
+		}
+	}
+	s.proxy.mu.Unlock()
+	if asked > int64(size-noted*mib) {
+		t.Errorf("%d bytes were asked for, though %d blocks of 1 MiB of %d were here", asked, noted, size/mib)
+	}
+	t.Logf("%d blocks were here, %d bytes asked for after the kill", noted, asked)
+}
+
+// notedBlocks counts the blocks that the side files of downloads name.
+func notedBlocks(t *testing.T, m *mount) (n int) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(m.cache, "fetch", "*.json"))
+	must(t, err)
+	for _, name := range files {
+		var state struct{ Done []bool }
+		if b, err := os.ReadFile(name); err == nil && json.Unmarshal(b, &state) == nil {
+			for _, here := range state.Done {
+				if here {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
 
 // Maps work on a file of which a part is here, and the rest is on its way.
 func TestMapsOfAFileThatIsBeingFetched(t *testing.T) {
