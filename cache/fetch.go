@@ -63,7 +63,7 @@ type fetch struct {
 		err      error
 		ended    bool
 		changed  chan struct{} // closed and replaced at every progress
-		saved    time.Time
+		unsaved  bool          // a block has come since it was noted which are here
 	}
 	ctx    context.Context
 	cancel context.CancelFunc

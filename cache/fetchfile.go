@@ -113,6 +113,16 @@ func (d *fetch) save() {
 	}
 }
 
+func (d *fetch) saveNew() {
+	d.mu.Lock()
+	unsaved := d.mu.unsaved
+	d.mu.unsaved = false
+	d.mu.Unlock()
+	if unsaved {
+		d.save()
+	}
+}
+
 func (d *fetch) discard() {
 	os.Remove(d.name())
 	os.Remove(d.name() + stateExt)

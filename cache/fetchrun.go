@@ -22,7 +22,8 @@ const (
 	workersUrgent = 4
 	cutAhead      = 4 // blocks: a reader who jumps less far ahead in a request waits for it
 	patience      = 100 * time.Millisecond
-	triesMost     = 8 // failures in a row before readers are told
+	triesMost     = 8           // failures in a row before readers are told
+	noteEvery     = time.Second // how often it is noted what is here, for the time after a kill
 )
 
 // run downloads until the file is in the tree, nobody wants it, or it cannot be had.
@@ -30,6 +31,8 @@ func (d *fetch) run() {
 	d.mu.Lock()
 	d.spawn()
 	d.mu.Unlock()
+	note := time.NewTicker(noteEvery)
+	defer note.Stop()
 	for {
 		d.mu.Lock()
 		left, err, changed, idle := d.mu.left, d.mu.err, d.mu.changed, len(d.mu.runs) == 0
@@ -53,6 +56,8 @@ func (d *fetch) run() {
 		}
 		select {
 		case <-changed:
+		case <-note.C:
+			d.saveNew()
 		case <-d.ctx.Done():
 			if !idle {
 				<-changed
@@ -389,15 +394,9 @@ func (d *fetch) arrived(r *run, sum uint32, n int64) {
 	if len(d.mu.blocks)-d.mu.left == 1 {
 		d.spawn()
 	}
+	d.mu.unsaved = true
 	d.progress()
-	save := time.Since(d.mu.saved) > time.Second
-	if save {
-		d.mu.saved = time.Now()
-	}
 	d.mu.Unlock()
-	if save {
-		d.save()
-	}
 	d.c.mu.Lock()
 	d.c.mu.stats.fetched += n
 	d.c.mu.Unlock()

@@ -234,11 +234,10 @@ func TestDownloadGoesOnAfterAKill(t *testing.T) {
 	if got, err := readBlock(f, held-mib); err != nil || got != content[held-mib:held-mib+4096] {
 		t.Fatalf("what is here cannot be read: %v", err)
 	}
-	// Which blocks are here is noted once a second, and when one comes after that.
 	var noted int
 	eventually(t, "it is noted what is here", func() bool {
 		noted = notedBlocks(t, m)
-		return noted > 0 && s.proxy.holding() > 0
+		return noted >= held/mib && s.proxy.holding() > 0
 	})
 	m.kill()
 	f.Close()
