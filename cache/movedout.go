@@ -28,9 +28,6 @@ func (c *Cache) freeLeft() error {
 		if c.waitsFor(t) || c.isSource(path) || c.comingTo(path) || c.goesWithUnit(class.Unit) {
 			continue
 		}
-		if u := c.mu.units[class.Unit]; u != nil && u.inHand() {
-			continue // the end of this commit ends what it was asked for, too: nobody would hurry the next one
-		}
 		t.After = ""
 		c.mu.tombs[key] = t
 		ops = append(ops, put(tableTomb, key, t))

@@ -446,7 +446,10 @@ func (c *Cache) settled(u *Unit, gen uint64) {
 		u.state = StateCommitted
 		delete(c.mu.units, u.Path)
 	} else if !u.gone {
-		u.seq, u.state, u.said = 0, StateDirty, false
+		u.seq, u.state = 0, StateDirty
+		if u.gen == gen { // else what was said was said of what came since: see touchNow
+			u.said = false
+		}
 	}
 	c.notify()
 }

@@ -61,6 +61,12 @@ func (s *hooked) List(ctx context.Context, o backend.ListOptions) (backend.Page,
 	return page, err
 }
 
+func (s *hooked) Put(ctx context.Context, key string, c backend.Content, o backend.PutOptions) (backend.Object, error) {
+	obj, err := s.Store.Put(ctx, key, c, o)
+	s.done(backend.OpPut, key)
+	return obj, err
+}
+
 func (s *hooked) strip(o backend.Object) backend.Object {
 	if s.plain {
 		o.CRC32C, o.HasCRC32C = 0, false

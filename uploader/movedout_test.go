@@ -178,34 +178,3 @@ func TestRenamedOutOfACheckpointThatIsPublishedItIsNotThereTwice(t *testing.T) {
 		})
 	}
 }
-
-// P10: a commit that was asked for ends soon, though a member that was renamed out is committed
-// under its new name in the middle of the directory's commit, and the directory has to be
-// committed again.
-func TestCommitThatWasAskedForIncludesWhatLeavesMeanwhile(t *testing.T) {
-	const unit = "run/checkpoint_000000"
-	s := newHooked()
-	n := startNode(t, s, func(c *cache.Config) { c.Settle = time.Hour })
-	n.mkdir("run")
-	n.mkdir(unit)
-	n.write(unit+"/f", "f")
-	n.write(unit+"/g", "g")
-	if err := n.commitAll(); err != nil {
-		t.Fatal(err)
-	}
-	n.rename(unit+"/f", "run/f")
-	n.write(unit+"/k", "k")
-	caught, free := s.catch(backend.OpList, unit+"/")
-	if err := n.up.Commit(ctx, []string{""}); err != nil {
-		t.Fatal(err)
-	}
-	<-caught
-	eventually(t, "the new name is committed", func() bool { return n.up.pending([]string{"run/f"}).Done })
-	n.Deletions()
-	free()
-	n.wait()
-	if got := objects(t, s); got != unit+"/g "+unit+"/k run/f" {
-		t.Errorf("objects: %s", got)
-	}
-	showsAll(t, s, unit, "g k")
-}
