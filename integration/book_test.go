@@ -30,6 +30,7 @@ type book struct {
 	bytes    int64           // closed
 	closed   int
 	wrong    []string
+	done     bool // the last workload has come to its end
 }
 
 func newBook() *book {
@@ -62,7 +63,9 @@ func (b *book) below(dir string) (list []string) {
 	return list
 }
 
+// add enters the ledger of one workload.
 func (b *book) add(list []promise) {
+	b.done = false
 	for _, p := range list {
 		b.touched[p.Path] = true
 		switch p.Op {
@@ -95,6 +98,8 @@ func (b *book) add(list []promise) {
 			b.finished = append(b.finished, p.Path)
 		case opWrong:
 			b.wrong = append(b.wrong, p.Text)
+		case opDone:
+			b.done = true
 		}
 	}
 }

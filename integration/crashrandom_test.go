@@ -14,7 +14,7 @@ var (
 	killsFlag = flag.Int("kills", 0, "random kills of the crash test, half of them on each store")
 	crashTime = flag.Duration("crash.time", 25*time.Second, "most time for random kills, and for named steps, each")
 	crashSeed = flag.Uint64("crash.seed", 0, "what is random follows from this; 0: take one and print it")
-	crashFast = flag.Bool("crash.fast", false, "kill a program without the race detector")
+	crashFast = flag.Bool("crash.fast", false, "the programs run without the race detector")
 )
 
 // killable builds the program with its kill steps, once.

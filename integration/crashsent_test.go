@@ -63,7 +63,7 @@ func (s *store) unfinished() []string {
 	s.t.Helper()
 	pattern := filepath.Join(s.dir, ".trainfs/v1/staging/*.[dp]a*") // the data of one, and what is known of its parts
 	if s.server != nil {
-		pattern = filepath.Join(s.server.Dir, s.server.Bucket, ".sgwtmp/multipart/*/*")
+		pattern = filepath.Join(s.server.Dir, s.bucket, ".sgwtmp/multipart/*/*")
 	}
 	found, err := filepath.Glob(pattern)
 	must(s.t, err)

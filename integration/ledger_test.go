@@ -33,7 +33,7 @@ const (
 	opStarted  = "started"  // a checkpoint directory is about to be made
 	opFinished = "finished" // all files of a checkpoint are closed, under its final name
 	opWrong    = "wrong"    // the mount has broken a promise in sight of the workload
-	opDone     = "done"     // the workload has ended by itself
+	opDone     = "done"     // the workload has come to its end
 )
 
 // ledger appends promises to a file.

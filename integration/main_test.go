@@ -73,10 +73,10 @@ func runAll(m *testing.M) int {
 	defer stopGuard()
 	os.Setenv("TMPDIR", root) // for t.TempDir: everything below one directory
 	unix.Umask(0o022)
+	flag.Parse()
 	if err := build(root); err != nil {
 		return failed("build trainfs", err)
 	}
-	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		// Most of a test's time is waiting.
 		_ = f.Value.Set(strconv.Itoa(3 * runtime.NumCPU()))
@@ -96,7 +96,11 @@ func failed(what string, err error) int {
 func build(root string) error {
 	bin := filepath.Join(root, "bin")
 	trainfs = filepath.Join(bin, "trainfs")
-	if err := buildTo(trainfs, "-race"); err != nil {
+	var flags []string
+	if !*crashFast {
+		flags = []string{"-race"}
+	}
+	if err := buildTo(trainfs, flags...); err != nil {
 		return err
 	}
 	return os.Setenv("PATH", bin+":"+os.Getenv("PATH"))

@@ -31,6 +31,7 @@ type store struct {
 	raw    backend.Store // a reader that knows nothing of trainfs
 	dir    string        // where the objects are files
 	server *versitygw.Server
+	bucket string
 	proxy  *proxy // what mounts go through; nil for a directory
 }
 
@@ -52,12 +53,18 @@ func fileStore(t *testing.T) *store {
 
 func s3Store(t *testing.T) *store {
 	server := versitygw.Start(t)
+	return s3StoreIn(t, server, server.Bucket)
+}
+
+// s3StoreIn is one of several stores of a server.
+func s3StoreIn(t *testing.T, server *versitygw.Server, bucket string) *store {
 	p := newProxy(t, server.Endpoint)
+	must(t, os.MkdirAll(filepath.Join(server.Dir, bucket), 0o755))
 	return &store{
-		t: t, env: server.Env(), server: server, proxy: p,
-		source: "s3://" + server.Bucket + "/runs/a?endpoint_override=" + p.url,
-		dir:    filepath.Join(server.Dir, server.Bucket, "runs/a"),
-		raw:    openRaw(t, server.URL("runs/a"), server.Env()),
+		t: t, env: server.Env(), server: server, bucket: bucket, proxy: p,
+		source: "s3://" + bucket + "/runs/a?endpoint_override=" + p.url,
+		dir:    filepath.Join(server.Dir, bucket, "runs/a"),
+		raw:    openRaw(t, "s3://"+bucket+"/runs/a?endpoint_override="+server.Endpoint, server.Env()),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,9 +32,13 @@ type workload struct {
 	Known  map[string]string // what is there: path -> hash
 	Script string            // a fixed sequence of calls by this name; "": a job, at random
 
-	log  *ledger
-	stop time.Time
+	log   *ledger
+	stop  time.Time
+	wrote map[string]string // hashes
 }
+
+// everyStep is a script.
+const everyStep = "every step"
 
 const workloadEnv = "TRAINFS_INTEGRATION_WORKLOAD"
 
@@ -51,12 +56,10 @@ func runWorkload(spec string) {
 		panic(err)
 	}
 	w.log, w.stop = &ledger{file: f}, time.Now().Add(w.For)
+	w.wrote = map[string]string{}
 	var jobs sync.WaitGroup
-	for i, job := range []func(*rand.Rand) error{
-		func(r *rand.Rand) error { return w.train(r, "run/a") },
-		func(r *rand.Rand) error { return w.train(r, "run/b") },
-		w.artifacts,
-	} {
+	var broken atomic.Bool
+	for i, job := range w.jobs() {
 		jobs.Add(1)
 		go func() {
 			defer jobs.Done()
@@ -64,10 +67,29 @@ func runWorkload(spec string) {
 			if err != nil && !died(err) {
 				w.log.write(promise{Op: opWrong, Text: err.Error(), At: time.Now().UnixNano()})
 			}
+			if err != nil {
+				broken.Store(true)
+			}
 		}()
 	}
-	jobs.Wait()
-	w.log.write(promise{Op: opDone})
+	if jobs.Wait(); !broken.Load() {
+		w.log.write(promise{Op: opDone})
+	}
+}
+
+// jobs run at the same time.
+func (w *workload) jobs() []func(*rand.Rand) error {
+	switch w.Script {
+	case everyStep:
+		return []func(*rand.Rand) error{w.everyStep}
+	case "":
+		return []func(*rand.Rand) error{
+			func(r *rand.Rand) error { return w.train(r, "run/a") },
+			func(r *rand.Rand) error { return w.train(r, "run/b") },
+			w.artifacts,
+		}
+	}
+	panic("no such script: " + w.Script)
 }
 
 func (w *workload) over() bool { return time.Now().After(w.stop) }
