@@ -8,8 +8,9 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 FUZZTIME ?= 20s
-KILLS ?= 100
-CRASHTIME ?= 10m
+KILLS ?= 500
+CRASHTIME ?= 15m
+CROSSINGS ?= 20
 CUTS ?= 60
 CUTTIME ?= 10m
 SOAKTIME ?= 1h
@@ -41,8 +42,9 @@ names: # figures of directories of 100,000 names and of 1,000,000 names known
 model: # two nodes against a model of the promises, some thousands of steps
 	go test -race -count=1 -timeout 30m -run TestModelOfTwoNodes ./uploader -rapid.checks=100 -rapid.steps=60
 
-crash: # KILLS random kills of the daemon under a workload, half on each store, in at most CRASHTIME each; figures last
-	go test -count=1 -timeout 1h -run TestNothingIsLost -v ./integration -kills $(KILLS) -crash.time $(CRASHTIME) -crash.fast
+crash: # KILLS random kills of the daemon under a workload, half on each store, and one at each of up to CROSSINGS crossings of every named step on each store; each in at most CRASHTIME; figures last
+	./scripts/setup
+	go test -count=1 -timeout 2h -run TestNothingIsLost -v ./integration -kills $(KILLS) -crash.steps all -crash.crossings $(CROSSINGS) -crash.time $(CRASHTIME) -crash.fast
 
 .PHONY: powercut
 powercut: # CUTS power cuts under a workload, half of them with the cache on XFS and half on ext4 (loop devices), in at most CUTTIME; figures last

@@ -15,6 +15,7 @@ type promised struct {
 	ending bool            // and close had been called
 	next   string          // the content it was to get
 	synced bool            // fsync had returned for next, or for what it has
+	at     int             // calls in the ledger before it got what it has
 }
 
 // move is a rename that had not returned.
@@ -27,6 +28,8 @@ type book struct {
 	touched  map[string]bool // since the last settling, also by prefix
 	finished []string        // checkpoint directories, in the order of their end
 	started  map[string]int  // how many had ended when this one began
+	calls    int             // in the ledger, since the last settling
+	begun    map[string]int  // calls before this checkpoint directory began, or this content (beginning) of a file
 	bytes    int64           // closed
 	closed   int
 	wrong    []string
@@ -34,7 +37,7 @@ type book struct {
 }
 
 func newBook() *book {
-	return &book{files: map[string]*promised{}, touched: map[string]bool{}, started: map[string]int{}}
+	return &book{files: map[string]*promised{}, touched: map[string]bool{}, started: map[string]int{}, begun: map[string]int{}}
 }
 
 func (b *book) file(p string) *promised {
@@ -63,13 +66,18 @@ func (b *book) below(dir string) (list []string) {
 	return list
 }
 
+// beginning names a content of a file in begun.
+func beginning(p, hash string) string { return p + " " + hash }
+
 // add enters the ledger of one workload.
 func (b *book) add(list []promise) {
 	b.done = false
 	for _, p := range list {
 		b.touched[p.Path] = true
+		b.calls++
 		switch p.Op {
 		case opBegin:
+			b.begun[beginning(p.Path, p.Hash)] = b.calls
 			f := b.file(p.Path)
 			f.open, f.ending, f.next, f.synced = true, false, p.Hash, false
 		case opSynced:
@@ -78,6 +86,7 @@ func (b *book) add(list []promise) {
 			b.file(p.Path).ending = true
 		case opClosed:
 			b.file(p.Path).is(p.Hash)
+			b.file(p.Path).at = b.calls
 			b.bytes += p.Size
 			b.closed++
 		case opRemoving:
@@ -93,7 +102,7 @@ func (b *book) add(list []promise) {
 		case opMoved:
 			b.moved(p)
 		case opStarted:
-			b.started[p.Path] = len(b.finished)
+			b.started[p.Path], b.begun[p.Path] = len(b.finished), b.calls
 		case opFinished:
 			b.finished = append(b.finished, p.Path)
 		case opWrong:
@@ -126,7 +135,7 @@ func (b *book) moved(p promise) {
 		for hash := range from.may {
 			if hash != "" {
 				to.is(hash)
-				to.synced = from.synced
+				to.synced, to.at = from.synced, from.at
 			}
 		}
 		from.is("")
@@ -139,14 +148,15 @@ func (b *book) settle(now map[string]string) {
 		hash := now[p]
 		f.is(hash)
 		f.ever = map[string]bool{hash: true}
-		f.synced = true
+		f.synced, f.at = true, 0
 		if hash == "" {
 			delete(b.files, p)
 		}
 	}
-	b.moves, b.finished = nil, nil
+	b.moves, b.finished, b.calls = nil, nil, 0
 	clear(b.touched)
 	clear(b.started)
+	clear(b.begun)
 }
 
 // sure is the hash of each file of which there is no doubt; "" where it is gone.
@@ -170,11 +180,11 @@ func (b *book) isTouched(key string) bool {
 	return false
 }
 
-// members are the files of a directory that are closed for good.
-func (b *book) members(dir string) map[string]string {
+// members are the files of a directory that were closed for good before so many calls.
+func (b *book) members(dir string, before int) map[string]string {
 	out := map[string]string{}
 	for _, p := range b.below(dir) {
-		if f := b.files[p]; !f.open && len(f.may) == 1 && !f.may[""] {
+		if f := b.files[p]; !f.open && len(f.may) == 1 && !f.may[""] && f.at <= before {
 			for hash := range f.may {
 				out[p] = hash
 			}

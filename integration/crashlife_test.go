@@ -16,18 +16,33 @@ import (
 
 // tally is what a crash test has to show.
 type tally struct {
-	kills, closed, lost, torn int
-	bytes, sent               int64
+	kills, closed, torn int
+	bytes, sent         int64
+
+	lost    int // promises broken, all of them
+	missing int // of which P5: something that was closed is not there
+	half    int // of which P6: something half written is published
 }
 
 func (c *tally) add(o tally) {
-	c.kills, c.closed, c.lost, c.torn = c.kills+o.kills, c.closed+o.closed, c.lost+o.lost, c.torn+o.torn
+	c.kills, c.closed, c.torn = c.kills+o.kills, c.closed+o.closed, c.torn+o.torn
 	c.bytes, c.sent = c.bytes+o.bytes, c.sent+o.sent
+	c.lost, c.missing, c.half = c.lost+o.lost, c.missing+o.missing, c.half+o.half
+}
+
+func (c *tally) count(wrong string) {
+	c.lost++
+	switch {
+	case strings.HasPrefix(wrong, "P5"):
+		c.missing++
+	case strings.HasPrefix(wrong, "P6"):
+		c.half++
+	}
 }
 
 func (c *tally) String() string {
-	return fmt.Sprintf("kills %d, files closed %d, bytes closed %d, bytes sent %d, promises broken %d, torn units kept back %d",
-		c.kills, c.closed, c.bytes, c.sent, c.lost, c.torn)
+	return fmt.Sprintf("kills %d, files closed %d, bytes closed %d, bytes sent %d, lost %d, torn published %d, other promises broken %d, torn units kept back %d",
+		c.kills, c.closed, c.bytes, c.sent, c.missing, c.half, c.lost-c.missing-c.half, c.torn)
 }
 
 // crash is one mount, the workloads that run on it, and the book of what they were promised.
@@ -36,7 +51,7 @@ func (c *tally) String() string {
 //	wait := c.work(time.Second) // a workload process has begun
 //	…                           // c.kill(), or another misfortune
 //	wait()                      // it has ended, and its ledger is in the book
-//	c.look()                    // the raw store at this moment keeps P4
+//	c.look()                    // the raw store at this moment keeps P3 and P4
 //	c.start()                   // if the daemon is dead
 //	c.settle()                  // all that goes up has gone; store and mount are as promised
 type crash struct {
@@ -130,8 +145,8 @@ func (c *crash) kill() {
 
 func (c *crash) broken(format string, args ...any) {
 	c.t.Helper()
-	c.lost++
 	text := fmt.Sprintf(format, args...)
+	c.count(text)
 	c.t.Errorf("round %d: %s%s", c.round, text, c.history(text))
 }
 
@@ -146,9 +161,10 @@ func (c *crash) history(text string) string {
 	return b.String()
 }
 
-// look holds the store as it is now, perhaps as a kill has left it, against P4.
+// look holds the store as it is now, perhaps as a kill has left it, against P3 and P4.
 func (c *crash) look() {
 	c.t.Helper()
+	c.checkWhole()
 	s, err := c.s.snapshot()
 	must(c.t, err)
 	for _, text := range c.b.checkOrder(s) {

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// The long form of the crash tests is make crash.
+// The long form of the crash tests is make crash. Without flags a few kills have to do.
 var (
-	killsFlag = flag.Int("kills", 0, "random kills of the crash test, half of them on each store")
-	crashTime = flag.Duration("crash.time", 25*time.Second, "most time for random kills, and for named steps, each")
+	killsFlag = flag.Int("kills", 4, "random kills of the crash test, half of them on each store")
+	crashTime = flag.Duration("crash.time", time.Minute, "most time for random kills, and for named steps, on each store")
 	crashSeed = flag.Uint64("crash.seed", 0, "what is random follows from this; 0: take one and print it")
 	crashFast = flag.Bool("crash.fast", false, "the programs run without the race detector")
 )
@@ -58,24 +58,17 @@ func seedOf(t *testing.T) uint64 {
 
 // TestNothingIsLostAndNothingTornByRandomKills is P3, P4, P5 and P6.
 func TestNothingIsLostAndNothingTornByRandomKills(t *testing.T) {
-	if *killsFlag == 0 {
-		t.Skip("it kills for minutes: see make crash")
-	}
 	eachStore(t, func(t *testing.T, s *store) {
 		c := newCrash(t, s, seedOf(t))
 		program, err := killable()
 		must(t, err)
 		c.m.program = program
 		c.start()
-		defer func() { t.Logf("%s: %s", t.Name(), &c.tally) }()
+		defer func() { figure("random kills, %s: %s", c.s.kind(), &c.tally) }()
 		for end := time.Now().Add(*crashTime); c.kills < (*killsFlag+1)/2 && time.Now().Before(end) && c.lost < 5; {
 			c.killAtRandom()
-			if c.round%20 == 0 {
-				c.thirdMount()
-				c.collectGarbage()
-			}
+			c.thirdMount()
+			c.collectGarbage()
 		}
-		c.thirdMount()
-		c.collectGarbage()
 	})
 }

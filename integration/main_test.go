@@ -8,8 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -82,10 +84,26 @@ func runAll(m *testing.M) int {
 		_ = f.Value.Set(strconv.Itoa(3 * runtime.NumCPU()))
 	}
 	code := m.Run()
+	slices.Sort(figures.lines)
+	for _, line := range figures.lines {
+		fmt.Println(line)
+	}
 	if left := mountsBelow(root); len(left) > 0 {
 		return failed("mounts were left behind", fmt.Errorf("%q", left))
 	}
 	return code
+}
+
+// figures are what make crash prints last, when all tests have ended.
+var figures struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func figure(format string, args ...any) {
+	figures.mu.Lock()
+	defer figures.mu.Unlock()
+	figures.lines = append(figures.lines, fmt.Sprintf(format, args...))
 }
 
 func failed(what string, err error) int {

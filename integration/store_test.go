@@ -46,6 +46,14 @@ func eachStore(t *testing.T, test func(t *testing.T, s *store)) {
 	}
 }
 
+// kind is what figures call it.
+func (s *store) kind() string {
+	if s.server != nil {
+		return "S3 (versitygw)"
+	}
+	return "directory"
+}
+
 func fileStore(t *testing.T) *store {
 	dir := t.TempDir()
 	return &store{t: t, source: dir, dir: dir, raw: openRaw(t, dir, nil)}
