@@ -141,6 +141,7 @@ type Cache struct {
 		recent   map[string]recheck         // committed files that a forgotten mapping may still change
 		strays   map[string]struct{}        // units whose open marker has to go
 		leaving  map[*Unit]struct{}         // gone here, and still in the uploader's hands
+		going    map[string]int             // names that are on their way out; see going.go
 		moving   int                        // renames whose tombstones are there, and whose new units are not yet
 		moved    map[string]movedRecord     // files renamed in the store only
 		usage    usage
@@ -242,6 +243,7 @@ func newCache(cfg Config, node *nodeFile, lock *flock.Flock) *Cache {
 	c.mu.moved = map[string]movedRecord{}
 	c.mu.strays = map[string]struct{}{}
 	c.mu.leaving = map[*Unit]struct{}{}
+	c.mu.going = map[string]int{}
 	c.mu.stats.started = time.Now()
 	return c
 }

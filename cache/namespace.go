@@ -160,6 +160,7 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 	} else if isDir(&st) {
 		return syscall.EISDIR
 	}
+	defer c.startGoing(path)()
 	buried := lerr != nil || c.mayBeRemote(path)
 	if buried {
 		if err := c.bury(path, tombstone{}); err != nil {
@@ -173,7 +174,7 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 		}
 		killpoint.At(killpoint.UnlinkTree)
 		c.idents.drop(path, &st)
-		if !buried && c.mayBeRemote(path) { // taken up between the first look and now
+		if !buried && c.mayBeRemote(path) { // a tracker, closed between the first look and now
 			if err := c.bury(path, tombstone{}); err != nil {
 				return err
 			}
@@ -298,6 +299,7 @@ func (c *Cache) Rmdir(ctx context.Context, path string) error {
 	} else if len(names) > 0 {
 		return syscall.ENOTEMPTY
 	}
+	defer c.startGoing(path)()
 	switch {
 	case unit && c.unitMayBeRemote(path):
 		err = c.bury(path, tombstone{Unit: true})
@@ -393,6 +395,7 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 		return err
 	}
 	defer c.startMove()()
+	defer c.startGoing(old)()
 	m, err := c.plantMove(old, new, dir, remote)
 	if err != nil {
 		return err
@@ -423,6 +426,7 @@ func (c *Cache) renameRemote(old, new string, flags uint32, remote map[string]re
 		}
 	}
 	defer c.startMove()()
+	defer c.startGoing(old)()
 	m, err := c.plantMove(old, new, 0, remote)
 	if err != nil {
 		return err

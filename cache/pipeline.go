@@ -65,6 +65,7 @@ type Snapshot struct {
 // Snapshot looks at a unit. ErrGone, ErrReopened.
 func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 	c.mu.Lock()
+	c.untilGone(u.Path)
 	s := &Snapshot{Unit: u, Gen: u.gen, seq: c.mu.seq}
 	gone, writers := u.gone, u.writers
 	s.Replaces = c.mu.tombs[u.Path].Unit

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/trainfs/trainfs/backend"
@@ -172,6 +173,9 @@ func (u *Uploader) CommitFile(ctx context.Context, path string) error {
 
 func (u *Uploader) commitFileOnce(ctx context.Context, path string) error {
 	unit, f, err := u.c.Look(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted or renamed since: under that name nothing is to be waited for
+	}
 	if err != nil || unit == nil || f == nil || f.Clean {
 		return err
 	}
