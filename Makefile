@@ -10,6 +10,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 20s
 KILLS ?= 500
 CRASHTIME ?= 15m
+STEPS ?= all
 CROSSINGS ?= 20
 CUTS ?= 60
 CUTTIME ?= 10m
@@ -42,9 +43,9 @@ names: # figures of directories of 100,000 names and of 1,000,000 names known
 model: # two nodes against a model of the promises, some thousands of steps
 	go test -race -count=1 -timeout 30m -run TestModelOfTwoNodes ./uploader -rapid.checks=100 -rapid.steps=60
 
-crash: # KILLS random kills of the daemon under a workload, half on each store, and one at each of up to CROSSINGS crossings of every named step on each store; each in at most CRASHTIME; figures last
+crash: # KILLS random kills of the daemon under a workload, half on each store, and one at each of up to CROSSINGS crossings of every named step (STEPS=NAME,NAME: of these) on each store; each in at most CRASHTIME; figures last
 	./scripts/setup
-	go test -count=1 -timeout 2h -run TestNothingIsLost -v ./integration -kills $(KILLS) -crash.steps all -crash.crossings $(CROSSINGS) -crash.time $(CRASHTIME) -crash.fast
+	go test -count=1 -timeout 2h -run TestNothingIsLost -v ./integration -kills $(KILLS) -crash.steps $(STEPS) -crash.crossings $(CROSSINGS) -crash.time $(CRASHTIME) -crash.fast
 
 .PHONY: powercut
 powercut: # CUTS power cuts under a workload, half of them with the cache on XFS and half on ext4 (loop devices), in at most CUTTIME; figures last
