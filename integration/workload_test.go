@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,9 @@ func runWorkload(spec string) {
 		go func() {
 			defer jobs.Done()
 			err := job(rand.New(rand.NewPCG(w.Seed, uint64(i))))
+			if errors.Is(err, syscall.EIO) && w.dead() {
+				err = errDied // what the kernel says of a request that the daemon was just reading when it died
+			}
 			if err != nil && !died(err) {
 				w.log.write(promise{Op: opWrong, Text: err.Error(), At: time.Now().UnixNano()})
 			}
