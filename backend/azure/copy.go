@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
@@ -129,7 +128,7 @@ func (s *Store) copyParts(ctx context.Context, from backend.Object, dst string, 
 	}
 	opts := &blockblob.CommitBlockListOptions{Metadata: metadata(a, crcOf(from)), AccessConditions: conditions(o.IfAbsent, "")}
 	s.place.commit(opts)
-	out, err := s.blob(dst).CommitBlockList(ctx, ids, opts)
+	out, err := s.commit(ctx, dst, ids, opts)
 	if err != nil {
 		return backend.Object{}, err
 	}
@@ -166,14 +165,7 @@ func (s *Store) carryPart(ctx context.Context, from backend.Object, st backend.S
 	if err != nil {
 		return err
 	}
-	c := backend.Content{R: bytes.NewReader(data), Size: size, CRC32C: crc32c.Checksum(data)}
-	sum, err := verify(c)
-	if err != nil {
-		return err
-	}
-	_, err = s.blob(st.Key).StageBlock(ctx, id, streaming.NopCloser(c.Reader()),
-		&blockblob.StageBlockOptions{TransactionalValidation: sum, CPKScopeInfo: s.place.scope()})
-	return err
+	return s.putBlock(ctx, st.Key, id, backend.Content{R: bytes.NewReader(data), Size: size, CRC32C: crc32c.Checksum(data)})
 }
 
 // failCopy tells the two conditions of a copy apart: that dst is absent, if asked for, and

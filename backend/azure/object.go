@@ -98,11 +98,19 @@ func (s *Store) Put(ctx context.Context, key string, c backend.Content, o backen
 		TransactionalValidation: sum,
 	}
 	s.place.put(opts)
-	out, err := s.blob(key).Upload(ctx, streaming.NopCloser(c.Reader()), opts)
+	out, err := s.upload(ctx, key, c, opts)
 	if err != nil {
 		return backend.Object{}, fail(backend.OpPut, key, err)
 	}
 	return describe(key, &c.Size, out.ETag, out.LastModified, opts.Metadata), nil
+}
+
+func (s *Store) upload(ctx context.Context, key string, c backend.Content, opts *blockblob.UploadOptions) (out blockblob.UploadResponse, err error) {
+	err = again(ctx, func(ctx context.Context) error {
+		out, err = s.blob(key).Upload(ctx, streaming.NopCloser(c.Reader()), opts)
+		return err
+	})
+	return out, err
 }
 
 var crc64Table = crc64.MakeTable(0x9A6C9329AC4BC9B5) // that of x-ms-content-crc64

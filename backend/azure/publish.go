@@ -36,7 +36,7 @@ func (s *Store) PublishStage(ctx context.Context, st backend.Stage, parts []back
 		AccessConditions: conditions(o.IfAbsent, ""),
 	}
 	s.place.commit(opts)
-	out, err := s.blob(st.Key).CommitBlockList(ctx, ids, opts)
+	out, err := s.commit(ctx, st.Key, ids, opts)
 	obj := describe(st.Key, &st.Size, out.ETag, out.LastModified, opts.Metadata)
 	err = fail(backend.OpPublishStage, st.Key, err)
 	if errors.Is(err, backend.ErrExist) && len(ids) > 0 && s.isOurs(ctx, st.Key, ids) {
@@ -50,6 +50,14 @@ func (s *Store) PublishStage(ctx context.Context, st backend.Stage, parts []back
 		return backend.Object{}, err
 	}
 	return obj, nil
+}
+
+func (s *Store) commit(ctx context.Context, key string, ids []string, opts *blockblob.CommitBlockListOptions) (out blockblob.CommitBlockListResponse, err error) {
+	err = again(ctx, func(ctx context.Context) error {
+		out, err = s.blob(key).CommitBlockList(ctx, ids, opts)
+		return err
+	})
+	return out, err
 }
 
 // matches refuses, with ErrChecksum, parts that are not those that were put, or that are

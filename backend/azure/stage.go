@@ -61,7 +61,7 @@ func (s *Store) BeginStage(ctx context.Context, key string, size, partSize int64
 	}
 	opts := &blockblob.UploadOptions{Metadata: map[string]*string{metaKey: to.Ptr(url.QueryEscape(key))}}
 	s.place.small(opts)
-	out, err := s.blob(header(st)).Upload(ctx, streaming.NopCloser(strings.NewReader("")), opts)
+	out, err := s.upload(ctx, header(st), backend.Content{R: strings.NewReader("")}, opts)
 	if err != nil {
 		return backend.Stage{}, fail(backend.OpBeginStage, key, err)
 	}
@@ -97,15 +97,22 @@ func (s *Store) PutPart(ctx context.Context, st backend.Stage, n int, c backend.
 	if c.Size == 0 { // the server takes no empty block, and needs none
 		return part, nil
 	}
-	sum, err := verify(c)
-	if err == nil {
-		_, err = s.blob(st.Key).StageBlock(ctx, part.ETag, streaming.NopCloser(c.Reader()),
-			&blockblob.StageBlockOptions{TransactionalValidation: sum, CPKScopeInfo: s.place.scope()})
-	}
-	if err != nil {
+	if err := s.putBlock(ctx, st.Key, part.ETag, c); err != nil {
 		return backend.Part{}, fail(backend.OpPutPart, st.Key, err)
 	}
 	return part, nil
+}
+
+func (s *Store) putBlock(ctx context.Context, key, id string, c backend.Content) error {
+	sum, err := verify(c)
+	if err != nil {
+		return err
+	}
+	return again(ctx, func(ctx context.Context) error {
+		_, err := s.blob(key).StageBlock(ctx, id, streaming.NopCloser(c.Reader()),
+			&blockblob.StageBlockOptions{TransactionalValidation: sum, CPKScopeInfo: s.place.scope()})
+		return err
+	})
 }
 
 // StagedParts finds committed blocks too: those of a publish whose answer was lost.
