@@ -6,9 +6,10 @@ import (
 )
 
 // Around stands before every call to a store: it calls next, or does not, and says what
-// the caller gets. key is the one the call is about; for List and ListStages the prefix,
+// the caller gets. The context that it gives next is that of the call; Get's outlives it, as
+// long as the body is read. key is the one the call is about; for List and ListStages the prefix,
 // for Copy the destination, for Delete the first of several.
-type Around func(ctx context.Context, op, key string, next func() error) error
+type Around func(ctx context.Context, op, key string, next func(context.Context) error) error
 
 // Intercept gives s with around before each of its calls, but for Capabilities and Close.
 // A wrapper embeds what it returns, and overrides only the calls of which it needs more.
@@ -20,7 +21,7 @@ type intercepted struct {
 }
 
 func (i *intercepted) Head(ctx context.Context, key string) (o Object, err error) {
-	err = i.around(ctx, OpHead, key, func() (err error) {
+	err = i.around(ctx, OpHead, key, func(ctx context.Context) (err error) {
 		o, err = i.Store.Head(ctx, key)
 		return err
 	})
@@ -28,7 +29,7 @@ func (i *intercepted) Head(ctx context.Context, key string) (o Object, err error
 }
 
 func (i *intercepted) List(ctx context.Context, o ListOptions) (p Page, err error) {
-	err = i.around(ctx, OpList, o.Prefix, func() (err error) {
+	err = i.around(ctx, OpList, o.Prefix, func(ctx context.Context) (err error) {
 		p, err = i.Store.List(ctx, o)
 		return err
 	})
@@ -40,7 +41,7 @@ func (i *intercepted) Get(ctx context.Context, key string, o GetOptions) (io.Rea
 		body io.ReadCloser
 		obj  Object
 	)
-	err := i.around(ctx, OpGet, key, func() (err error) {
+	err := i.around(ctx, OpGet, key, func(ctx context.Context) (err error) {
 		body, obj, err = i.Store.Get(ctx, key, o)
 		return err
 	})
@@ -52,7 +53,7 @@ func (i *intercepted) Get(ctx context.Context, key string, o GetOptions) (io.Rea
 }
 
 func (i *intercepted) Put(ctx context.Context, key string, c Content, po PutOptions) (o Object, err error) {
-	err = i.around(ctx, OpPut, key, func() (err error) {
+	err = i.around(ctx, OpPut, key, func(ctx context.Context) (err error) {
 		o, err = i.Store.Put(ctx, key, c, po)
 		return err
 	})
@@ -60,7 +61,7 @@ func (i *intercepted) Put(ctx context.Context, key string, c Content, po PutOpti
 }
 
 func (i *intercepted) Copy(ctx context.Context, src, dst string, po PutOptions) (o Object, err error) {
-	err = i.around(ctx, OpCopy, dst, func() (err error) {
+	err = i.around(ctx, OpCopy, dst, func(ctx context.Context) (err error) {
 		o, err = i.Store.Copy(ctx, src, dst, po)
 		return err
 	})
@@ -72,11 +73,11 @@ func (i *intercepted) Delete(ctx context.Context, keys ...string) error {
 	if len(keys) > 0 {
 		first = keys[0]
 	}
-	return i.around(ctx, OpDelete, first, func() error { return i.Store.Delete(ctx, keys...) })
+	return i.around(ctx, OpDelete, first, func(ctx context.Context) error { return i.Store.Delete(ctx, keys...) })
 }
 
 func (i *intercepted) BeginStage(ctx context.Context, key string, size, partSize int64, attr Attr) (s Stage, err error) {
-	err = i.around(ctx, OpBeginStage, key, func() (err error) {
+	err = i.around(ctx, OpBeginStage, key, func(ctx context.Context) (err error) {
 		s, err = i.Store.BeginStage(ctx, key, size, partSize, attr)
 		return err
 	})
@@ -84,7 +85,7 @@ func (i *intercepted) BeginStage(ctx context.Context, key string, size, partSize
 }
 
 func (i *intercepted) PutPart(ctx context.Context, s Stage, n int, c Content) (p Part, err error) {
-	err = i.around(ctx, OpPutPart, s.Key, func() (err error) {
+	err = i.around(ctx, OpPutPart, s.Key, func(ctx context.Context) (err error) {
 		p, err = i.Store.PutPart(ctx, s, n, c)
 		return err
 	})
@@ -92,7 +93,7 @@ func (i *intercepted) PutPart(ctx context.Context, s Stage, n int, c Content) (p
 }
 
 func (i *intercepted) StagedParts(ctx context.Context, s Stage) (parts []Part, err error) {
-	err = i.around(ctx, OpStagedParts, s.Key, func() (err error) {
+	err = i.around(ctx, OpStagedParts, s.Key, func(ctx context.Context) (err error) {
 		parts, err = i.Store.StagedParts(ctx, s)
 		return err
 	})
@@ -100,7 +101,7 @@ func (i *intercepted) StagedParts(ctx context.Context, s Stage) (parts []Part, e
 }
 
 func (i *intercepted) PublishStage(ctx context.Context, s Stage, parts []Part, crc uint32, po PutOptions) (o Object, err error) {
-	err = i.around(ctx, OpPublishStage, s.Key, func() (err error) {
+	err = i.around(ctx, OpPublishStage, s.Key, func(ctx context.Context) (err error) {
 		o, err = i.Store.PublishStage(ctx, s, parts, crc, po)
 		return err
 	})
@@ -108,11 +109,11 @@ func (i *intercepted) PublishStage(ctx context.Context, s Stage, parts []Part, c
 }
 
 func (i *intercepted) AbortStage(ctx context.Context, s Stage) error {
-	return i.around(ctx, OpAbortStage, s.Key, func() error { return i.Store.AbortStage(ctx, s) })
+	return i.around(ctx, OpAbortStage, s.Key, func(ctx context.Context) error { return i.Store.AbortStage(ctx, s) })
 }
 
 func (i *intercepted) ListStages(ctx context.Context, prefix string) (stages []Stage, err error) {
-	err = i.around(ctx, OpListStages, prefix, func() (err error) {
+	err = i.around(ctx, OpListStages, prefix, func(ctx context.Context) (err error) {
 		stages, err = i.Store.ListStages(ctx, prefix)
 		return err
 	})

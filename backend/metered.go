@@ -74,9 +74,9 @@ func (m *Metered) Snapshot() Snapshot {
 	return s
 }
 
-func (m *Metered) around(_ context.Context, op, _ string, next func() error) error {
+func (m *Metered) around(ctx context.Context, op, _ string, next func(context.Context) error) error {
 	start := time.Now()
-	err := next()
+	err := next(ctx)
 	meter := m.ops[op]
 	meter.nanos.Add(int64(time.Since(start)))
 	meter.results[result(err)].Add(1)

@@ -112,6 +112,7 @@ type Cache struct {
 	fetches  *fetches
 	unsynced *unsynced
 	idents   idents
+	flights  flights
 	log      *slog.Logger
 
 	committer Committer
@@ -210,12 +211,13 @@ func Open(ctx context.Context, cfg Config) (_ *Cache, err error) {
 	}
 	watch, end := context.WithCancel(context.Background())
 	c.endWatch = end
-	c.loops.Add(5)
+	c.loops.Add(6)
 	go c.watchMapped()
 	go c.unsynced.loop()
 	go c.heartbeat()
 	go c.evictLoop()
 	go c.watchStore(watch)
+	go c.watchFlights(watch)
 	return c, nil
 }
 
@@ -245,6 +247,7 @@ func newCache(cfg Config, node *nodeFile, lock *flock.Flock) *Cache {
 	c.mu.leaving = map[*Unit]struct{}{}
 	c.mu.going = map[string]int{}
 	c.mu.stats.started = time.Now()
+	c.flights.list = map[*flight]struct{}{}
 	return c
 }
 
@@ -295,6 +298,9 @@ func (c *Cache) Node() string { return c.node.Node }
 
 // ReadOnly tells that nothing may be written to the store.
 func (c *Cache) ReadOnly() bool { return c.cfg.ReadOnly }
+
+// UploadStore is the remote side for work that no program waits for: see flights.go.
+func (c *Cache) UploadStore() backend.Store { return c.watched() }
 
 // Store is the remote side.
 func (c *Cache) Store() backend.Store { return c.cfg.Store }

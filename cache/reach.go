@@ -108,6 +108,7 @@ func (c *Cache) watchStore(ctx context.Context) {
 		// Where no question failed there was no outage: what failed goes on waiting, or what
 		// fails for good would be tried without pause.
 		if missed {
+			c.outageOver()
 			c.tryAgain()
 		}
 	}

@@ -107,3 +107,36 @@ func TestUnitsAreTriedAgainOnceAnOutageIsOver(t *testing.T) {
 	s.Online()
 	fail()
 }
+
+// P7: an upload whose answer never comes, because the network has forgotten its connection, is
+// tried again once the outage is over; and, where the store answers others, after a while.
+func TestUploadOnADeadConnectionIsTriedAgain(t *testing.T) {
+	for name, outage := range map[string]bool{"in an outage": true, "while the store answers others": false} {
+		for _, op := range []string{backend.OpPut, backend.OpPutPart, backend.OpBeginStage, backend.OpPublishStage} {
+			t.Run(name+" "+op, func(t *testing.T) {
+				t.Parallel()
+				s := newFaulty()
+				n := startNode(t, s, func(c *cache.Config) { c.StoreTimeout = 200 * time.Millisecond })
+				dead := s.Hold(op, 1) // for ever
+				n.mkdir("run")
+				n.mkdir(ckpt)
+				n.write(ckpt+"/model.pt", big(1, 3<<20))
+				n.write("run/log", "line")
+				<-dead.Reached()
+				if outage {
+					s.Offline(true)
+					lists := s.Calls(backend.OpList)
+					eventually(t, "the daemon finds out", func() bool { return s.Calls(backend.OpList) > lists+1 })
+					s.Online()
+				}
+				n.wait()
+				if got := get(t, s, ckpt+"/model.pt"); got != big(1, 3<<20) {
+					t.Error("content differs")
+				}
+				if lost := n.Status().LostFound; lost != 0 {
+					t.Errorf("%d files were set aside", lost)
+				}
+			})
+		}
+	}
+}

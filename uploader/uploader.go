@@ -70,7 +70,7 @@ func New(c *cache.Cache, cfg Config) *Uploader {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	u := &Uploader{
-		c: c, store: c.Store(), cfg: cfg, log: cfg.Logger,
+		c: c, store: c.UploadStore(), cfg: cfg, log: cfg.Logger,
 		parts: semaphore.NewWeighted(int64(cfg.Parallel)),
 		seals: semaphore.NewWeighted(sealersMax),
 		units: semaphore.NewWeighted(unitsAtOnce),

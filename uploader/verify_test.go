@@ -399,10 +399,10 @@ func TestReadOnlyNodeWritesNothingToTheStore(t *testing.T) {
 	a.checkpoint()
 	a.close()
 	before := writes(s)
-	denied := backend.Intercept(s, func(ctx context.Context, op, key string, next func() error) error {
+	denied := backend.Intercept(s, func(ctx context.Context, op, key string, next func(context.Context) error) error {
 		switch op {
 		case backend.OpHead, backend.OpList, backend.OpGet:
-			return next()
+			return next(ctx)
 		}
 		t.Errorf("%s %q", op, key)
 		return &backend.Error{Op: op, Key: key, Kind: backend.ErrDenied}

@@ -118,7 +118,7 @@ func (f *Store) add(x *fault) {
 	f.mu.faults = append(f.mu.faults, x)
 }
 
-func (f *Store) around(ctx context.Context, op, key string, next func() error) error {
+func (f *Store) around(ctx context.Context, op, key string, next func(context.Context) error) error {
 	x, online, hang := f.arrive(op)
 	if x != nil && x.hold != nil {
 		if err := x.hold.wait(ctx); err != nil {
@@ -130,10 +130,10 @@ func (f *Store) around(ctx context.Context, op, key string, next func() error) e
 		return &backend.Error{Op: op, Key: key, Err: err}
 	}
 	if x == nil {
-		return next()
+		return next(ctx)
 	}
 	if x.after {
-		if err := next(); err != nil {
+		if err := next(ctx); err != nil {
 			return err
 		}
 	}

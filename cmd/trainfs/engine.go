@@ -219,10 +219,10 @@ var errReadOnly = errors.New("the mount is read-only")
 
 // refuseWrites lets reading through, and nothing else.
 func refuseWrites(s backend.Store) backend.Store {
-	return backend.Intercept(s, func(_ context.Context, op, key string, next func() error) error {
+	return backend.Intercept(s, func(ctx context.Context, op, key string, next func(context.Context) error) error {
 		switch op {
 		case backend.OpHead, backend.OpList, backend.OpGet, backend.OpStagedParts, backend.OpListStages:
-			return next()
+			return next(ctx)
 		}
 		return &backend.Error{Op: op, Key: key, Kind: backend.ErrDenied, Err: errReadOnly}
 	})

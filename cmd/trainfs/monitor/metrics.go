@@ -75,9 +75,9 @@ func (m *Metrics) ObserveFUSE(op string, took time.Duration) {
 func (m *Metrics) Store(s backend.Store) backend.Store {
 	metered := backend.NewMetered(s)
 	m.metered.Store(metered)
-	return backend.Intercept(metered, func(_ context.Context, op, _ string, next func() error) error {
+	return backend.Intercept(metered, func(ctx context.Context, op, _ string, next func(context.Context) error) error {
 		start := time.Now()
-		err := next()
+		err := next(ctx)
 		m.store.WithLabelValues(op).Observe(time.Since(start).Seconds())
 		return err
 	})
