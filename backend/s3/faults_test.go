@@ -1,15 +1,23 @@
 package s3_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
+	"github.com/trainfs/trainfs/backend/s3"
 	"github.com/trainfs/trainfs/backend/storetest/versitygw"
 )
 
@@ -114,5 +122,85 @@ func TestAnOutageHealsWithoutAnotherOpen(t *testing.T) {
 	server.Restart()
 	if _, err := s.Put(t.Context(), "a", c, backend.PutOptions{}); err != nil {
 		t.Errorf("put after the outage: %v", err)
+	}
+}
+
+// A firewall that has forgotten one connection has forgotten all. A server that answers no second
+// request on any connection is one.
+func TestIdleConnectionsAreNotUsedAgainWhenOneWasDead(t *testing.T) {
+	var mu sync.Mutex
+	used := map[string]int{}
+	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		used[r.RemoteAddr]++
+		again := used[r.RemoteAddr] > 1
+		mu.Unlock()
+		if again {
+			<-r.Context().Done()
+			return
+		}
+		time.Sleep(50 * time.Millisecond) // so that several are open at the same time
+		w.Header().Set("ETag", `"x"`)
+	})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if _, err := s.Head(t.Context(), "a"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := s.Head(ctx, "a"); err == nil {
+		t.Fatal("the connection was not kept")
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := s.Head(ctx, "a"); err != nil {
+		t.Errorf("after one connection was found dead: %v", err)
+	}
+}
+
+// A request that was given up does not arrive afterwards: a newer one may have replaced it.
+func TestRequestThatWasGivenUpDoesNotArriveLater(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	setCredentials(t)
+	loc, err := backend.ParseLocation("s3://b/p?endpoint_override=http://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := s3.Open(t.Context(), loc, s3.Options{SkipCheck: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	body := make([]byte, 64<<20) // more than the buffers of both ends take
+	go func() {
+		defer close(ended)
+		c := backend.Content{R: bytes.NewReader(body), Size: int64(len(body)), CRC32C: crc32c.Checksum(body)}
+		_, _ = s.Put(ctx, "a", c, backend.PutOptions{})
+	}()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	head := make([]byte, 4096)
+	if _, err := conn.Read(head); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "HTTP/1.1 100 Continue\r\n\r\n")
+	time.Sleep(300 * time.Millisecond) // the buffers fill up
+	cancel()
+	<-ended
+	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the server read the rest of what was sent, and then %v, want a reset", err)
 	}
 }

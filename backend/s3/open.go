@@ -71,7 +71,6 @@ func Open(ctx context.Context, loc backend.Location, opts Options) (*Store, erro
 		err = s.checkAccess(ctx, source)
 	}
 	if err != nil {
-		s.closeIdle()
 		return nil, err
 	}
 	return s, nil
@@ -93,7 +92,6 @@ func newStore(cfg aws.Config, loc backend.Location, opts Options) *Store {
 	// Only for S3: the credential chain has a client of its own, with the short timeouts
 	// that asking a machine for its role needs.
 	client := newHTTPClient(opts.Connections)
-	s.closeIdle = client.closeIdle
 	s.client = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.HTTPClient = client
 		applyParams(o, loc.Params)
@@ -137,7 +135,6 @@ func (s *Store) inRegion(ctx context.Context, cfg aws.Config, loc backend.Locati
 		}
 		return s, nil
 	}
-	s.closeIdle()
 	cfg.Region = region
 	return newStore(cfg, loc, opts), nil
 }
