@@ -15,6 +15,7 @@ CROSSINGS ?= 20
 CUTS ?= 60
 CUTTIME ?= 10m
 SOAKTIME ?= 1h
+FAULTTIME ?= 10s
 STRESSTIME ?= 5m
 BENCHFLAGS ?= --readme README.md
 
@@ -53,6 +54,11 @@ powercut: # CUTS power cuts under a workload, half of them with the cache on XFS
 
 stress: # random writes, mappings and truncations of a file, checked through kills, remounts and a second mount, for STRESSTIME; prints its seeds
 	go test -race -count=1 -timeout 2h -v -run TestRandom ./integration -stress.time $(STRESSTIME)
+
+.PHONY: faults
+faults: # some twenty kinds of faulty networks and stores, FAULTTIME each, outages three times that, and each request of a save failing once; figures last
+	./scripts/setup
+	go test -count=1 -timeout 1h -run 'TestFaultyStoreLosesNothing|TestEachRequestOnceFails' -v ./integration -faults.time $(FAULTTIME)
 
 .PHONY: soak
 soak: # SOAKTIME of two nodes under a faulty network (toxiproxy) and kills, each promise held against the ledger; figures last

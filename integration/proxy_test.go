@@ -17,14 +17,15 @@ import (
 type proxy struct {
 	url string
 
-	mu    sync.Mutex
-	life  int // of the daemon: see nextLife
-	log   []request
-	asked []request                  // also those that failed
-	fail  func(request) (status int) // answers in the server's place, unless 0
-	hold  func(request) bool
-	held  int           // requests that wait now
-	free  chan struct{} // closed by release
+	mu     sync.Mutex
+	life   int // of the daemon: see nextLife
+	log    []request
+	asked  []request                  // also those that failed
+	fail   func(request) (status int) // answers in the server's place, unless 0
+	meddle func(request) meddler      // see meddle_test.go
+	hold   func(request) bool
+	held   int           // requests that wait now
+	free   chan struct{} // closed by release
 }
 
 // request is one that the server has answered with success.
@@ -37,6 +38,7 @@ type request struct {
 	wanted      int64  // and its length
 	crc         string // checksum that the client says its body has
 	copies      bool   // of another object
+	conditional bool   // If-Match or If-None-Match
 	life        int    // of the daemon that has asked
 	answered    int    // the life that it was when the server answered
 }
@@ -68,12 +70,19 @@ func newProxy(t *testing.T, server string) *proxy {
 			w.WriteHeader(status)
 			return
 		}
-		forward.ServeHTTP(&answer{ResponseWriter: w, succeeded: func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			r.answered = p.life
-			p.log = append(p.log, r)
-		}}, in)
+		next := http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+			forward.ServeHTTP(&answer{ResponseWriter: w, succeeded: func() {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				r.answered = p.life
+				p.log = append(p.log, r)
+			}}, in)
+		})
+		if meddle := p.meddlerOf(r); meddle != nil {
+			meddle(w, in, next)
+			return
+		}
+		next.ServeHTTP(w, in)
 	}))
 	p.url = front.URL
 	t.Cleanup(func() { p.release(); front.CloseClientConnections(); front.Close() })
@@ -91,9 +100,10 @@ func parse(in *http.Request) request {
 	return request{
 		from: from, wanted: to - from,
 		method: in.Method, key: strings.TrimPrefix(key, "runs/a/"), part: part, bytes: in.ContentLength,
-		complete: in.Method == http.MethodPost && q.Has("uploadId"),
-		crc:      in.Header.Get("X-Amz-Checksum-Crc32c"),
-		copies:   in.Header.Get("X-Amz-Copy-Source") != "",
+		complete:    in.Method == http.MethodPost && q.Has("uploadId"),
+		crc:         in.Header.Get("X-Amz-Checksum-Crc32c"),
+		copies:      in.Header.Get("X-Amz-Copy-Source") != "",
+		conditional: in.Header.Get("If-Match") != "" || in.Header.Get("If-None-Match") != "",
 	}
 }
 
