@@ -5,7 +5,6 @@
 package child
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,15 +117,4 @@ func (p *Process) Output() string {
 		return err.Error()
 	}
 	return string(log)
-}
-
-// FreeAddr is an address of the loopback interface where nobody listens.
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

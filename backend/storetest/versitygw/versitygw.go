@@ -2,13 +2,12 @@
 // directory, on a port of its own.
 //
 // The server's program is built once for a user, into the user's cache directory, which
-// takes Go and, the first time, the network. versitygw imports nothing of trainfs.
+// takes Go and, the first time, the network. versitygw imports nothing of trainfs but child.
 package versitygw
 
 import (
 	"crypto/rand"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/trainfs/trainfs/backend/storetest/child"
 )
 
 // Server is a running server with one empty bucket.
@@ -45,7 +46,7 @@ func Start(t testing.TB) *Server {
 	if err != nil {
 		t.Fatalf("build versitygw: %v", err)
 	}
-	addr := freeAddr(t)
+	addr := child.FreeAddr(t)
 	s := &Server{
 		Endpoint:  "http://" + addr,
 		Bucket:    "bucket",
@@ -168,16 +169,6 @@ func (s *Server) output() string {
 		return err.Error()
 	}
 	return string(log)
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // keepsAttributes tells whether the server can keep what it knows of objects in extended
