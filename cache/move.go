@@ -45,7 +45,7 @@ func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteE
 	planted := map[string]tombstone{}
 	bury := func(key string, t tombstone) {
 		c.mu.Lock()
-		t.Seq = c.nextSeq()
+		t = c.numbered(key, t)
 		c.mu.Unlock()
 		planted[key] = t
 		m.tombs = append(m.tombs, key)

@@ -217,7 +217,7 @@ func (c *Cache) mayBeUp(path string) bool {
 // bury writes a tombstone and forgets what was recorded under the key.
 func (c *Cache) bury(path string, t tombstone) error {
 	c.mu.Lock()
-	t.Seq = c.nextSeq()
+	t = c.numbered(path, t)
 	c.mu.Unlock()
 	ops := []op{put(tableTomb, path, t), del(tableFile, path), del(tableHint, path), del(tableMoved, path)}
 	// Half a checkpoint in the store and no memory of why would be for ever: its deletion

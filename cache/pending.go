@@ -31,6 +31,7 @@ func (c *Cache) Deletions() []Tombstone {
 		return nil
 	}
 	var out []Tombstone
+	trackers := c.trackersBehind()
 	for key, t := range c.mu.tombs {
 		path := strings.TrimSuffix(key, "/")
 		if c.waitsFor(t) {
@@ -55,8 +56,11 @@ func (c *Cache) Deletions() []Tombstone {
 				continue
 			}
 		}
-		if (t.Unit || class.Kind == layout.Checkpoint && unit == path) && c.trackersBefore(path, t.Seq, "") {
+		if (t.Unit || class.Kind == layout.Checkpoint && unit == path) && behind(trackers, path, t.Seq) {
 			continue // a tracker that the store has may still name it (P4)
+		}
+		if c.maybeRemade(key, t, class.Kind) {
+			continue
 		}
 		out = append(out, Tombstone{key, t.Unit, t.Seq})
 	}
@@ -87,14 +91,14 @@ func (c *Cache) waitsForDeletion(path string) bool {
 
 // trackersBefore tells whether a tracker version that was closed before seq, in the
 // trial of unit or above it, is still to be published. Those that name but count for
-// nothing, unless it is "". Callers hold mu.
+// nothing. Callers hold mu.
 func (c *Cache) trackersBefore(unit string, seq uint64, but string) bool {
 	for p, u := range c.mu.units {
 		if u.Class.Kind != layout.Tracker || !under(unit, parent(p)) || u.state == StateTorn {
 			continue
 		}
 		for _, v := range u.versions {
-			if v.Seq < seq && (but == "" || !contains(c.cfg.Layout.Named(p, v.Content), but)) {
+			if v.Seq < seq && !contains(c.cfg.Layout.Named(p, v.Content), but) {
 				return true
 			}
 		}
@@ -135,6 +139,7 @@ func (c *Cache) Deleted(keys ...string) error {
 	for _, key := range keys {
 		c.names.forget(strings.TrimSuffix(key, "/"))
 	}
+	c.poke() // others may have waited for these
 	return nil
 }
 

@@ -522,6 +522,7 @@ func (c *Cache) CommittedVersion(u *Unit, v TrackerVersion, etag string, crc uin
 	c.mu.stats.lastCommitted = u.Path
 	c.mu.Unlock()
 	c.names.forget(u.Path)
+	c.poke() // a deletion may have waited for it
 	return nil
 }
 

@@ -58,13 +58,26 @@ type dirRecord struct {
 // the local name goes.
 type tombstone struct {
 	Seq uint64 `json:"seq"`
+	// First is since when the store has been behind, if that is longer ago than Seq: the path
+	// was deleted before, or had versions that the store has not seen.
+	First uint64 `json:"first,omitempty"`
 	// After holds it back until this path is committed: a rename deletes the old key only
 	// once the new one is durable.
 	After string `json:"after,omitempty"`
 	// Unit marks the deletion of a whole checkpoint directory: the key is the unit.
 	Unit bool `json:"unit,omitempty"`
 
-	said bool // somebody asked for its commit meanwhile: RequestCommit; in memory only
+	// In memory only:
+	said bool      // somebody asked for its commit meanwhile: RequestCommit
+	at   time.Time // zero if before the mount
+}
+
+// first is since when the store has had what is gone here.
+func (t tombstone) first() uint64 {
+	if t.First != 0 {
+		return t.First
+	}
+	return t.Seq
 }
 
 // copyHint says that the file at a path has the bytes of an object under another
