@@ -3,6 +3,10 @@ package uploader
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/cache"
 )
 
 func TestCheckpointArrivesByteForByte(t *testing.T) {
@@ -134,5 +138,23 @@ func TestRestartFindsEverythingClean(t *testing.T) {
 	n.wait()
 	if s.Calls("put") != puts || s.Calls("put_part") != parts {
 		t.Errorf("something was sent again: %d puts, %d parts", s.Calls("put")-puts, s.Calls("put_part")-parts)
+	}
+}
+
+// Of what was said while an earlier version went up nothing is lost: a one-file checkpoint that
+// is written again meanwhile is committed at its close, and waits for no quiet.
+func TestFileClosedWhileItsEarlierVersionGoesUpIsCommittedAtOnce(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.Settle = time.Hour })
+	n.mkdir("run")
+	h := s.Hold(backend.OpPut, 1)
+	defer h.Release()
+	n.write("run/model.ckpt", "1")
+	<-h.Reached()
+	n.write("run/model.ckpt", "2")
+	h.Release()
+	n.wait()
+	if got := get(t, s, "run/model.ckpt"); got != "2" {
+		t.Errorf("in the store: %q", got)
 	}
 }
