@@ -60,16 +60,29 @@ func (f *fetches) begin(path string, e remoteEntry) (*fetch, error) {
 		}
 	}
 	file, err := os.OpenFile(d.name(), os.O_RDWR|os.O_CREATE, 0o600)
+	if isNoSpace(err) { // not even for a name, or a quota counts those
+		d.readPast()
+		file, err = nameless()
+	}
 	if err != nil {
 		d.cancel()
 		return nil, err
 	}
 	if err := file.Truncate(d.size); err != nil {
 		d.cancel()
-		return nil, errors.Join(err, file.Close(), os.Remove(d.name()))
+		return nil, errors.Join(err, file.Close())
 	}
 	d.file = file
 	return d, nil
+}
+
+// nameless is a file that is on no disk: one that is read past the cache has nothing in it.
+func nameless() (*os.File, error) {
+	fd, err := unix.MemfdCreate("trainfs", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "memfd"), nil
 }
 
 // resume takes over the blocks that are here already.

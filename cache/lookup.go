@@ -55,20 +55,22 @@ func (c *Cache) info(st syscall.Stat_t, born uint64) Info {
 }
 
 // remoteInfo describes a path that is not in the tree. A directory gets its shadow
-// there first.
+// there first; where the disk has no room for that, readers go on without.
 func (c *Cache) remoteInfo(ctx context.Context, path string) (Info, error) {
 	e, err := c.names.find(ctx, path)
 	if err != nil {
 		return Info{}, err
 	}
 	if e.dir {
-		if err := c.makeShadow(ctx, path, e); err != nil {
+		err := c.makeShadow(ctx, path, e)
+		if err == nil {
+			st, born, err := c.tree.info(path)
+			return c.info(st, born), err
+		}
+		if !isNoSpace(err) {
 			return Info{}, err
 		}
-		st, born, err := c.tree.info(path)
-		return c.info(st, born), err
-	}
-	if !e.hasAttr() && !e.asked() {
+	} else if !e.hasAttr() && !e.asked() {
 		e = c.withAttr(ctx, path, e)
 	}
 	a := e.attr()
@@ -208,7 +210,7 @@ func (c *Cache) buriedIn(dir string) map[string]bool {
 func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 	local, err := c.tree.names(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := c.shadow(ctx, path); err != nil {
+		if err := c.shadow(ctx, path); err != nil && !isNoSpace(err) {
 			return nil, err
 		}
 	} else if err != nil {
@@ -353,6 +355,9 @@ func (c *Cache) makeShadow(ctx context.Context, path string, e remoteEntry) erro
 	err := c.tree.mkdir(path, a.Mode&0o7777)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
+	}
+	if st, serr := c.tree.lstat(path); err == nil && serr == nil { // it may have been shown without
+		c.idents.fetched(path, st.Ino)
 	}
 	if err == nil && e.hasAttr() {
 		err = c.tree.chmod(path, a.Mode)
