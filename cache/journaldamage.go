@@ -74,6 +74,7 @@ func (c *Cache) countLife() error {
 		}
 		c.journal = j
 	}
+	c.tellCopied()
 	life = max(life, c.node.Life) + 1
 	if err := c.journal.durably(put(tableMeta, lifeKey, life)); err != nil {
 		return err
@@ -82,6 +83,22 @@ func (c *Cache) countLife() error {
 		c.log.Warn("cannot note this start in node.json: an older copy of the journal would not be recognised as one", "err", err)
 	}
 	return nil
+}
+
+// tellCopied warns of a directory that is not where the last start was: whoever uses the other one
+// too has two nodes of one id (docs/guarantees.md, "Gaps").
+func (c *Cache) tellCopied() {
+	st, err := c.tree.lstat("")
+	if err != nil {
+		return
+	}
+	if was := c.node.Tree; was != 0 && was != st.Ino {
+		c.log.Warn("this cache directory was copied, or moved to another disk. Do not use it and the one it comes from at the same time: "+
+			"they would be one node to all others. To use both, remove node.json and journal/ here while it is not mounted: "+
+			"what is here is then compared with the store, and nothing replaced or lost",
+			"path", c.dir, "node", c.node.Node)
+	}
+	c.node.Tree = st.Ino
 }
 
 // checkTables reads every table that the manifest names, and checks its sums. Badger believes

@@ -31,6 +31,7 @@ type nodeFile struct {
 	Node   string `json:"node"`   // id of this cache directory, for its whole life
 	Source string `json:"source"` // storage path
 	Life   uint64 `json:"life"`   // starts so far; the journal says the same
+	Tree   uint64 `json:"tree"`   // inode of tree/ at the last start: a copy has another
 }
 
 // claimDir makes the cache directory if need be, checks that it is ours and fit,
