@@ -88,6 +88,7 @@ func FuzzJournalRecord(f *testing.F) {
 		f.Add(o.key, o.value, true)
 	}
 	f.Add("x/run/c", []byte(`{"files":["run/c/f","run/c/g"],"inos":[1]}`), false)
+	f.Add("x/run/checkpoint_000001", []byte(`{"files":["run/checkpoint_000001/f","run/checkpoint_000001/f"],"inos":[1]}`), false)
 	f.Add("t/..", []byte(`{"seq":1}`), false)
 	f.Add("s/run/checkpoint_000001", []byte(`{"manifest":null,"ids":[{}]}`), true)
 	b := newFuzzCache(f, silentStore{})
