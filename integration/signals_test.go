@@ -59,6 +59,58 @@ func TestSigtermGivesUpAfterStopTimeoutAndTheNextMountGoesOn(t *testing.T) {
 	s.wantKeys("checkpoint_000001/model.pt")
 }
 
+// A machine goes down, and the network before us: the daemon ends in its time all the same, says
+// what it leaves, and the next mount goes on with it.
+func TestToldToStopWithTheNetworkGoneItEndsAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGINT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			s := s3Store(t)
+			s.put("run/remote", "content")
+			m := s.unmounted(t, "stop_timeout=2s", "store_timeout=10m")
+			cmd, output := foreground(t, m)
+			s.proxy.holdIf(uploads)
+			write(t, filepath.Join(mkdir(t, m.path("run/checkpoint_000001")), "model.pt"), noise(8*mib, 1))
+			write(t, m.path("run/latest"), "checkpoint_000001")
+			write(t, m.path("run/log.txt"), "line\n")
+			s.proxy.holdIf(func(request) bool { return true })
+			reader := exec.Command("cat", m.path("run/remote"))
+			must(t, reader.Start())
+			eventually(t, "a program waits for the store", func() bool { return waitsForUs(reader.Process.Pid) })
+
+			must(t, cmd.Process.Signal(signal))
+			if err := cmd.Wait(); err != nil { // the test's own timeout bounds it
+				t.Errorf("%v\n%s", err, output)
+			}
+			if text := output.String(); !strings.Contains(text, "go on at the next mount") || !strings.Contains(text, "units=") {
+				t.Errorf("it does not say what it leaves:\n%s", text)
+			}
+			_ = reader.Wait() // not in D state for ever
+			want(t, "mounted", isMounted(m.dir), false)
+			s.proxy.release()
+			m.start()
+			m.wait()
+			s.wantKeys("run/checkpoint_000001/model.pt", "run/latest", "run/log.txt", "run/remote")
+			s.wantSame(m.dir, "")
+		})
+	}
+}
+
+// A daemon that logs to a terminal has no log to open anew, and a hangup is not its end.
+func TestSighupDoesNotEndADaemonInTheForeground(t *testing.T) {
+	t.Parallel()
+	m := fileStore(t).unmounted(t)
+	cmd, output := foreground(t, m)
+	must(t, cmd.Process.Signal(unix.SIGHUP))
+	write(t, m.path("f"), "content")
+	m.wait()
+	must(t, cmd.Process.Signal(unix.SIGINT))
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
 func TestSighupOpensTheLogAnew(t *testing.T) {
 	t.Parallel()
 	m := fileStore(t).mount(t)
