@@ -36,7 +36,7 @@ test: # what has to pass
 	./scripts/test
 
 acceptance: # at full size: saves of 8 files of 64 MiB watched from outside, 20 checkpoints read all the while, a cold file of 512 MiB, requests to the first byte of 1 GiB
-	TRAINFS_TEST_SHARD_MIB=64 TRAINFS_TEST_FULL=1 go test -race -count=1 -timeout 30m -run 'TestNoObjectOfACheckpoint|TestAnotherMountNeverSees|TestLoopOfFind|TestJobLarger|TestManyProcesses|TestMapsOf|TestRequestsThat' ./integration
+	TRAINFS_TEST_SHARD_MIB=64 TRAINFS_TEST_FULL=1 go test -race -count=1 -timeout 30m -run 'TestNoObjectOfACheckpoint|TestAnotherMountNeverSees|TestLoopOfFind|TestJobLarger|TestManyProcesses|TestMapsOf|TestRequestsThat|TestDaemonWithLittleMemory' ./integration
 
 names: # figures of directories of 100,000 names and of 1,000,000 names known
 	TRAINFS_TEST_MEASURE=1 go test -count=1 -timeout 20m -v -run TestNamesMeasured ./integration
