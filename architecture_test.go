@@ -35,7 +35,7 @@ var ours = map[string][]string{
 	"uploader":            {"layout", "backend", "backend/crc32c", "cache", "cache/killpoint"},
 	"fusefs":              {"backend", "cache"},
 	"cmd/trainfs/monitor": {"backend", "cache"},
-	"cmd/trainfs":         {"layout", "backend", "backend/crc32c", "backend/s3", "backend/gcs", "backend/azure", "backend/hdfs", "backend/file", "cache", "uploader", "fusefs", "cmd/trainfs/monitor"},
+	"cmd/trainfs":         {"layout", "backend", "backend/crc32c", "backend/s3", "backend/gcs", "backend/azure", "backend/hdfs", "backend/plugin", "backend/file", "cache", "uploader", "fusefs", "cmd/trainfs/monitor"},
 	"integration":         {},
 	"scripts/*":           {},
 }

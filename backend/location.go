@@ -14,8 +14,8 @@ import (
 
 // Location is a storage path taken apart.
 type Location struct {
-	Scheme string // "s3", "gs", "abfs", "hdfs" or "file"
-	Bucket string // for abfs the container; "" for file; for hdfs host:port of a name node, or the name of a service, or ""
+	Scheme string // "s3", "gs", "abfs", "hdfs", "plugin" or "file"
+	Bucket string // for abfs the container; "" for file; for hdfs host:port of a name node, or the name of a service, or ""; for plugin its name
 	Prefix string // no slash at either end; for file the directory without its leading slash
 
 	// Params are the options of the URL, validated and in one form each:
@@ -39,13 +39,17 @@ func (l Location) String() string {
 	if l.Scheme != "file" {
 		u.Path = strings.TrimSuffix(u.Path, "/")
 	}
-	if endpoint := l.Params["endpoint_override"]; endpoint != "" {
-		u.RawQuery = url.Values{"endpoint_override": {endpoint}}.Encode()
+	query := url.Values{}
+	for name, value := range l.Params { // what a plug-in's mean nobody here knows
+		if name == "endpoint_override" || l.Scheme == "plugin" {
+			query.Set(name, value)
+		}
 	}
+	u.RawQuery = query.Encode()
 	return u.String()
 }
 
-var supportedSchemes = []string{"s3", "gs", "gcs", "abfs", "abfss", "az", "hdfs", "file"}
+var supportedSchemes = []string{"s3", "gs", "gcs", "abfs", "abfss", "az", "hdfs", "plugin", "file"}
 
 // ParseLocation takes a storage path in the forms that Ray and pyarrow take:
 //
@@ -53,6 +57,7 @@ var supportedSchemes = []string{"s3", "gs", "gcs", "abfs", "abfss", "az", "hdfs"
 //	gs://bucket/path, gcs://bucket/path, gs://anonymous@bucket/path
 //	abfs://container@account.dfs.core.windows.net/path (see parseAzure)
 //	hdfs://host:port/path, hdfs://user@host:port/path?replication=3
+//	plugin://NAME/path?any=option
 //	file:///path
 //	/path
 //
@@ -142,7 +147,7 @@ func checkScheme(scheme string) error {
 	if scheme == "viewfs" {
 		return errors.New("viewfs:// is a table of other paths: name the hdfs:// path that it leads to")
 	}
-	return fmt.Errorf("unknown scheme before ://%s; supported are s3://, gs://, abfs://, hdfs://, file:// and absolute paths",
+	return fmt.Errorf("unknown scheme before ://%s; supported are s3://, gs://, abfs://, hdfs://, plugin://, file:// and absolute paths",
 		didYouMean(scheme, supportedSchemes))
 }
 
@@ -162,6 +167,12 @@ func checkAuthority(scheme, authority, rawPath string) error {
 	if scheme == "hdfs" {
 		if authority != "" && !isHostPort(authority) {
 			return errors.New("impossible name node: wanted hdfs://host:port/path, or hdfs:///path with HADOOP_CONF_DIR")
+		}
+		return nil
+	}
+	if scheme == "plugin" {
+		if authority == "" || strings.Trim(authority, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return errors.New("impossible name of a plug-in: wanted plugin://NAME/path, where a program trainfs-store-NAME is installed")
 		}
 		return nil
 	}
@@ -185,8 +196,9 @@ var chainAdvice = map[string]string{
 		"a public bucket takes gs://anonymous@bucket/path",
 	"abfs": "set AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING, or run az login, " +
 		"or give the machine a managed identity",
-	"hdfs": "HDFS takes a user's name alone, hdfs://user@host:port/path",
-	"file": "a path of this machine needs none",
+	"hdfs":   "HDFS takes a user's name alone, hdfs://user@host:port/path",
+	"plugin": "the plug-in finds them by itself, as in its environment",
+	"file":   "a path of this machine needs none",
 }
 
 // isHostPort takes a host or an address, with a port or without.

@@ -55,6 +55,9 @@ func parseParams(scheme, query string) (map[string]string, error) {
 	if err != nil {
 		return nil, errors.New("malformed options after '?'")
 	}
+	if scheme == "plugin" {
+		return pluginParams(values)
+	}
 	known := urlParams[scheme]
 	if known == nil && len(values) > 0 {
 		return nil, fmt.Errorf("%s:// takes no options", scheme)
@@ -77,6 +80,21 @@ func parseParams(scheme, query string) (map[string]string, error) {
 	}
 	maps.DeleteFunc(params, func(_, value string) bool { return value == "" })
 	return params, reconcile(params)
+}
+
+// pluginParams are handed to the plug-in, which knows what they mean.
+func pluginParams(values url.Values) (map[string]string, error) {
+	params := make(map[string]string)
+	for name, given := range values {
+		switch {
+		case slices.Contains(secretParams, strings.ReplaceAll(name, "-", "_")):
+			return nil, unknownParam(strings.ReplaceAll(name, "-", "_"), nil)
+		case len(given) > 1:
+			return nil, fmt.Errorf("option %s is given twice", name)
+		}
+		params[name] = given[0]
+	}
+	return params, nil
 }
 
 func unknownParam(name string, known []string) error {

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,11 +19,12 @@ import (
 // scenarioStores are the stores that a run from the first write to the last delete is
 // tried on, each a real server, or the nearest thing to one that a test can start.
 var scenarioStores = map[string]func(*testing.T) *store{
-	"file":  fileStore,
-	"s3":    s3Store,
-	"gcs":   gcsStore,
-	"azure": azureStore,
-	"hdfs":  hdfsStore,
+	"file":   fileStore,
+	"s3":     s3Store,
+	"gcs":    gcsStore,
+	"azure":  azureStore,
+	"plugin": pluginStore,
+	"hdfs":   hdfsStore,
 }
 
 func azureStore(t *testing.T) *store {
@@ -38,6 +40,21 @@ func hdfsStore(t *testing.T) *store {
 func gcsStore(t *testing.T) *store {
 	server := fakegcs.Start(t)
 	return &store{t: t, source: server.URL("runs/a"), raw: openRaw(t, server.URL("runs/a"), nil)}
+}
+
+// pluginStore is a directory behind the plug-in for fsspec.
+func pluginStore(t *testing.T) *store {
+	if out, err := exec.Command("python3", "-c", "import fsspec").CombinedOutput(); err != nil {
+		if os.Getenv("TRAINFS_TEST_FSSPEC") != "" {
+			t.Fatalf("%v: %s", err, out)
+		}
+		t.Skip("python3 has no fsspec: see docs/plugins.md")
+	}
+	scripts, err := filepath.Abs("../scripts")
+	must(t, err)
+	env := []string{"PATH=" + scripts + ":" + os.Getenv("PATH")}
+	source := "plugin://fsspec/local" + t.TempDir()
+	return &store{t: t, env: env, source: source, raw: openRaw(t, source, nil)}
 }
 
 // One run on every store: write, commit, watch from a second mount, restore, kill and

@@ -19,6 +19,7 @@ import (
 	"github.com/trainfs/trainfs/backend/file"
 	"github.com/trainfs/trainfs/backend/gcs"
 	"github.com/trainfs/trainfs/backend/hdfs"
+	"github.com/trainfs/trainfs/backend/plugin"
 	"github.com/trainfs/trainfs/backend/s3"
 	"github.com/trainfs/trainfs/backend/storetest/versitygw"
 )
@@ -100,6 +101,8 @@ func openRaw(t *testing.T, source string, env []string) backend.Store {
 		raw, err = gcs.Open(context.Background(), loc, gcs.Options{})
 	case "abfs":
 		raw, err = azure.Open(context.Background(), loc, azure.Options{})
+	case "plugin":
+		raw, err = plugin.Open(context.Background(), loc, plugin.Options{Program: "../scripts/trainfs-store-fsspec"})
 	case "hdfs":
 		raw, err = hdfs.Open(context.Background(), loc, hdfs.Options{})
 	default:

@@ -24,7 +24,7 @@ func mountCommand() *cli.Command {
 		Usage:     "mount a storage path; returns once the mount answers",
 		ArgsUsage: "[SOURCE] MOUNTPOINT",
 		Description: `SOURCE is s3://bucket/path?endpoint_override=…&region=…&scheme=…, gs://bucket/path,
-abfs://container@account.dfs.core.windows.net/path, hdfs://host:port/path, file:///path or /path.
+abfs://container@account.dfs.core.windows.net/path, hdfs://host:port/path, plugin://NAME/path, file:///path or /path.
 Without one, RAY_STORAGE gives it. "trainfs options" explains every option. As a mount
 helper: ln -s "$(command -v trainfs)" /sbin/mount.trainfs, then in /etc/fstab
   s3://bucket/run1 /mnt/train trainfs _netdev,allow_other 0 0

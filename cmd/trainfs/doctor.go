@@ -141,7 +141,7 @@ func (d *diagnosis) openAndTry(ctx context.Context, c *Config, quick bool) {
 		return
 	}
 	open := openers[where.location.Scheme]
-	store, err := open(ctx, c, where.location, false)
+	store, err := open(ctx, c, where.location, false, slog.Default())
 	if err != nil {
 		d.fail("open", strings.TrimPrefix(err.Error(), "open: "), "")
 		return

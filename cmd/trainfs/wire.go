@@ -14,6 +14,7 @@ import (
 	"github.com/trainfs/trainfs/backend/file"
 	"github.com/trainfs/trainfs/backend/gcs"
 	"github.com/trainfs/trainfs/backend/hdfs"
+	"github.com/trainfs/trainfs/backend/plugin"
 	"github.com/trainfs/trainfs/backend/s3"
 	"github.com/trainfs/trainfs/cache"
 	"github.com/trainfs/trainfs/cmd/trainfs/monitor"
@@ -84,13 +85,16 @@ func cacheHint(err error) string {
 // not uploaded.
 func openStore(ctx context.Context, c *Config, loc backend.Location, identity string, log *slog.Logger) (store backend.Store, err error) {
 	open := openers[loc.Scheme]
-	store, err = open(ctx, c, loc, false)
+	store, err = open(ctx, c, loc, false, log)
 	if errors.Is(err, backend.ErrUnreachable) && cache.Belongs(c.CacheDir, identity) {
 		log.Warn("the store cannot be reached: mounting with what the cache directory has", "err", err)
-		store, err = open(ctx, c, loc, true)
+		store, err = open(ctx, c, loc, true, log)
 	}
 	if err != nil { // the store may be a nil pointer in its interface
 		return nil, fmt.Errorf("storage path %s: %w", c.Source, err)
+	}
+	if !store.Capabilities().ConditionalPut {
+		log.Warn("this store cannot write only where nothing is, in one step: of two nodes that make the same file at the same moment, one may replace the other's (docs/stores.md)")
 	}
 	return store, nil
 }
@@ -105,24 +109,27 @@ func completed(loc backend.Location) backend.Location {
 }
 
 // openers opens each kind of store. unchecked is for a store that is out of reach.
-var openers = map[string]func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error){
-	"s3": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
+var openers = map[string]func(ctx context.Context, c *Config, loc backend.Location, unchecked bool, log *slog.Logger) (backend.Store, error){
+	"s3": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool, _ *slog.Logger) (backend.Store, error) {
 		return s3.Open(ctx, loc, s3.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked,
 			Placement:    s3.Placement{StorageClass: c.StorageClass, ACL: c.ACL, SSE: c.SSE, KMSKey: c.KMSKey, Tags: c.Tags},
 			RequestPayer: c.RequestPayer})
 	},
-	"gs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
+	"gs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool, _ *slog.Logger) (backend.Store, error) {
 		return gcs.Open(ctx, loc, gcs.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked,
 			StorageClass: c.StorageClass, ACL: c.ACL, KMSKey: c.KMSKey, UserProject: c.UserProject})
 	},
-	"abfs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
+	"abfs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool, _ *slog.Logger) (backend.Store, error) {
 		return azure.Open(ctx, loc, azure.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked,
 			Placement: azure.Placement{AccessTier: c.StorageClass, EncryptionScope: c.KMSKey, Tags: c.Tags}})
 	},
-	"hdfs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool) (backend.Store, error) {
+	"hdfs": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool, _ *slog.Logger) (backend.Store, error) {
 		return hdfs.Open(ctx, loc, hdfs.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked})
 	},
-	"file": func(ctx context.Context, c *Config, loc backend.Location, _ bool) (backend.Store, error) {
+	"plugin": func(ctx context.Context, c *Config, loc backend.Location, unchecked bool, log *slog.Logger) (backend.Store, error) {
+		return plugin.Open(ctx, loc, plugin.Options{CheckTimeout: c.StoreTimeout, SkipCheck: unchecked, Logger: log})
+	},
+	"file": func(ctx context.Context, c *Config, loc backend.Location, _ bool, _ *slog.Logger) (backend.Store, error) {
 		return file.Open(sweeping(ctx, c), loc)
 	},
 }
