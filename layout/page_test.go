@@ -2,6 +2,7 @@ package layout
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,8 +13,8 @@ var quoted = regexp.MustCompile("`([^`]+)`")
 
 // pageRow is a row of the table in docs/frameworks.md.
 type pageRow struct {
-	entry              string
-	checkpoints, names []string
+	entry                       string
+	checkpoints, names, replays []string
 }
 
 func readPage(t *testing.T) (rows []pageRow) {
@@ -26,7 +27,7 @@ func readPage(t *testing.T) (rows []pageRow) {
 	table, _, _ = strings.Cut(table, "\n## ")
 	for _, line := range strings.Split(table, "\n") {
 		cells := strings.Split(line, "|")
-		if len(cells) != 8 || !strings.HasPrefix(cells[1], " `") {
+		if len(cells) != 9 || !strings.HasPrefix(cells[1], " `") {
 			continue
 		}
 		words := func(cell int) (words []string) {
@@ -35,7 +36,7 @@ func readPage(t *testing.T) (rows []pageRow) {
 			}
 			return words
 		}
-		rows = append(rows, pageRow{words(1)[0], words(4), words(6)})
+		rows = append(rows, pageRow{words(1)[0], words(4), words(6), words(7)})
 	}
 	return rows
 }
@@ -88,4 +89,24 @@ func namesOrMarks(e *entry, name string) bool {
 		patterns = append(patterns, last.name)
 	}
 	return slices.ContainsFunc(patterns, func(p string) bool { return p == name || match(p, name) })
+}
+
+func TestEveryReplayOfAFrameworkIsOnThePage(t *testing.T) {
+	var onPage, replays []string
+	for _, r := range readPage(t) {
+		onPage = append(onPage, r.replays...)
+	}
+	onPage = append(onPage, "numpy") // it has no row: no entry claims its files
+	files, err := filepath.Glob("../integration/testdata/frameworks/*.ops")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		replays = append(replays, strings.TrimSuffix(filepath.Base(file), ".ops"))
+	}
+	slices.Sort(onPage)
+	slices.Sort(replays)
+	if !slices.Equal(onPage, replays) {
+		t.Errorf("docs/frameworks.md names the replays\n%q, integration/testdata/frameworks has\n%q", onPage, replays)
+	}
 }
