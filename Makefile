@@ -19,7 +19,7 @@ FAULTTIME ?= 10s
 STRESSTIME ?= 5m
 BENCHFLAGS ?= --readme README.md
 
-.PHONY: packages alerts-test manifests-test build install demo test acceptance names model crash stress ray fuzz bench stores page-test clean
+.PHONY: packages alerts-test manifests-test build install demo test acceptance names model crash stress ray frameworks fuzz bench stores page-test clean
 
 build: # bin/trainfs, one static program; trainfs speaks HTTP to Google, and needs no gRPC
 	CGO_ENABLED=0 go build -tags disable_grpc_modules -trimpath -ldflags '$(LDFLAGS)' -o bin/trainfs ./cmd/trainfs
@@ -66,6 +66,9 @@ soak: # SOAKTIME of two nodes under a faulty network (toxiproxy) and kills, each
 
 ray: # Ray Train itself on two nodes of this machine; RAYFLAGS names scenarios (scripts/ray --help)
 	./scripts/ray $(RAYFLAGS)
+
+frameworks: # real libraries train on mounts, are killed and resumed elsewhere; FRAMEWORKSFLAGS names them (scripts/frameworks --help); a table last
+	./scripts/frameworks $(FRAMEWORKSFLAGS)
 
 fuzz: # every fuzz test, FUZZTIME each
 	FUZZTIME=$(FUZZTIME) ./scripts/fuzz
