@@ -67,6 +67,10 @@ soak: # SOAKTIME of two nodes under a faulty network (toxiproxy) and kills, each
 ray: # Ray Train itself on two nodes of this machine; RAYFLAGS names scenarios (scripts/ray --help)
 	./scripts/ray $(RAYFLAGS)
 
+.PHONY: replays
+replays: # what twenty frameworks do to their directories, on two nodes, watched from a third and in the bucket
+	TRAINFS_TEST_FULL=1 go test -race -count=1 -timeout 10m -v -run TestFrameworks ./integration
+
 frameworks: # real libraries train on mounts, are killed and resumed elsewhere; FRAMEWORKSFLAGS names them (scripts/frameworks --help); a table last
 	./scripts/frameworks $(FRAMEWORKSFLAGS)
 

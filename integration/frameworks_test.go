@@ -27,6 +27,9 @@ type stage struct {
 
 // Some twenty frameworks, as many at a time as the machine has processors.
 func TestFrameworksCheckpointsShowWholeAndInOrder(t *testing.T) {
+	if os.Getenv("TRAINFS_TEST_FULL") == "" {
+		t.Skip("it takes a minute or more: see make replays")
+	}
 	t.Parallel()
 	files, err := filepath.Glob("testdata/frameworks/*.ops")
 	must(t, err)
