@@ -142,21 +142,21 @@ def joined(paths):
     return facts, [results[n] for n in sorted(results)]
 
 
-def check_readme(path):
+def check_readme(path, begin=BEGIN, end=END):
     """Fails before anything is measured if the block has no place to go to."""
     try:
         with open(path, encoding="utf-8") as f:
             lines = f.read().splitlines()
     except OSError as err:
         raise BenchError(f"--readme: {err}") from None
-    if BEGIN not in lines or END not in lines or lines.index(BEGIN) > lines.index(END):
-        raise BenchError(f"--readme: {path} lacks the lines {BEGIN} and {END}")
+    if begin not in lines or end not in lines or lines.index(begin) > lines.index(end):
+        raise BenchError(f"--readme: {path} lacks the lines {begin} and {end}")
     return lines
 
 
-def write_readme(path, block):
-    lines = check_readme(path)
-    text = "\n".join([*lines[:lines.index(BEGIN) + 1], "", block, "", *lines[lines.index(END):]]) + "\n"
+def write_readme(path, block, begin=BEGIN, end=END):
+    lines = check_readme(path, begin, end)
+    text = "\n".join([*lines[:lines.index(begin) + 1], "", block, "", *lines[lines.index(end):]]) + "\n"
     replace(path, text)
 
 

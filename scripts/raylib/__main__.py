@@ -32,6 +32,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="for figures: how often each job is run (3)")
     parser.add_argument("--epochs", type=int, default=6, metavar="N", help="for figures: epochs of each job (6)")
     parser.add_argument("--mib", type=int, default=64, metavar="N", help="for figures: size of a rank's checkpoint in MiB (64)")
+    parser.add_argument("--readme", metavar="FILE", help="for figures: put the table into FILE between <!-- ray:begin --> and <!-- ray:end -->")
     parser.add_argument("--dir", default="/var/tmp", help="where the temporary directory is made (/var/tmp)")
     parser.add_argument("--race", action="store_true", help="build trainfs with the race detector")
     parser.add_argument("--keep", action="store_true", help="keep the temporary directory, logs and bucket included")

@@ -3,16 +3,19 @@
 import importlib.metadata
 import statistics
 
-from benchlib import gateway, machine
+from benchlib import gateway, machine, report
 from raylib import Failed
 from raylib.lab import BUCKET, ROOT
 from raylib.node import LOCAL, TRAIN
 
+MARKS = ("<!-- ray:begin -->", "<!-- ray:end -->")  # around the table in a README
 DISK, OURS, RAYS = "the local disk", "trainfs", "Ray's own `s3://`"
 
 
 def figures(lab):
     """Seconds that train.report blocks an epoch: local disk, trainfs, Ray's own s3://."""
+    if lab.options.readme:
+        report.check_readme(lab.options.readme, *MARKS)
     lab.two_nodes()
     load = machine.load()
     arrow = f"s3://{BUCKET}/arrow?endpoint_override={lab.gateway.address}&scheme=http&region={gateway.REGION}"
@@ -31,6 +34,8 @@ def figures(lab):
     print("\n" + markdown(lab, rounds, load) + "\n")
     if any(len(seconds) != 3 or not all(seconds.values()) for seconds in rounds):
         raise Failed("not all was measured")
+    if lab.options.readme:
+        report.write_readme(lab.options.readme, markdown(lab, rounds, load), *MARKS)
 
 
 def markdown(lab, rounds, load):
