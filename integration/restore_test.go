@@ -253,7 +253,8 @@ func TestDownloadGoesOnAfterAKill(t *testing.T) {
 		}
 	}
 	s.proxy.mu.Unlock()
-	if asked > int64(size-noted*mib) {
+	// A request that was under way when the mount was busy may be made anew.
+	if most := int64(size - noted*mib + 16*mib); asked > most {
 		t.Errorf("%d bytes were asked for, though %d blocks of 1 MiB of %d were here", asked, noted, size/mib)
 	}
 	t.Logf("%d blocks were here, %d bytes asked for after the kill", noted, asked)

@@ -2,8 +2,10 @@ package uploader
 
 import (
 	"context"
+	"errors"
 	"strings"
 
+	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
@@ -31,7 +33,7 @@ func (u *Uploader) deleteSome() {
 		sleep(u.ctx, backoff(2, false))
 		return
 	}
-	if err := u.store.Delete(u.ctx, keys...); err != nil {
+	if err := u.deleteKeys(keys); err != nil {
 		u.deleteFailed(keys[0], err)
 		return
 	}
@@ -40,6 +42,21 @@ func (u *Uploader) deleteSome() {
 		u.log.Error("cannot record deletions; they are done again", "err", err)
 	}
 	killpoint.At(killpoint.UnlinkForget)
+}
+
+// deleteKeys deletes keys in the store. It has none that it cannot have, such as that of a
+// name which was renamed for that very reason.
+func (u *Uploader) deleteKeys(keys []string) error {
+	err := u.store.Delete(u.ctx, keys...)
+	if !errors.Is(err, backend.ErrInvalidKey) {
+		return err
+	}
+	for _, key := range keys {
+		if err := u.store.Delete(u.ctx, key); err != nil && !errors.Is(err, backend.ErrInvalidKey) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (u *Uploader) deleteFailed(key string, err error) {
