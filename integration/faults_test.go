@@ -69,7 +69,8 @@ var faultKinds = []faultKind{
 	meddlingKind("work done, and answer lost or 500, one in 3", 3, changes, lose, misreport).inShort(),
 	meddlingKind("412, one in 3 with a condition", 3, func(r request) bool { return r.conditional }, refuse(http.StatusPreconditionFailed, "PreconditionFailed")),
 	meddlingKind("answers 1 to 4 s late, one in 4", 4, anyRequest, delay(time.Second, 4*time.Second)),
-	meddlingKind("short and flipped bodies, one in 2", 2, isData, shorten, curtail, flip).inShort(),
+	meddlingKind("short bodies, one in 2", 2, isData, shorten, curtail).inShort(),
+	meddlingKind("short and flipped bodies, one in 2", 2, isData, shorten, curtail, flip),
 	meddlingKind("flipped on the way up, one in 3", 3, sendsData, flipSent),
 	meddlingKind("wrong checksum in answers, one in 3", 3, anyRequest, missum),
 }
