@@ -237,6 +237,9 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 	}
 	out = append(out, local...)
 	slices.SortFunc(out, func(a, b DirEntry) int { return strings.Compare(a.Name, b.Name) })
+	if path != "" && c.cfg.Layout.Classify(path, true).Kind == layout.Checkpoint {
+		c.names.listed(path, out)
+	}
 	return out, nil
 }
 

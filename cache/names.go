@@ -34,7 +34,8 @@ type names struct {
 	mu      sync.Mutex
 	dirs    map[string]*dirNames
 	views   map[string]*unitView
-	hidden  map[uint64]struct{} // hashes of the keys that cannot be names; logged once
+	apart   map[string]*takenApart // by directory
+	hidden  map[uint64]struct{}    // hashes of the keys that cannot be names; logged once
 	gone    gone
 	commits uint64 // counts what this node has published; a look that spans one is not kept
 	lost    error  // why the store cannot be reached: see reach.go
@@ -64,7 +65,7 @@ func (c *Config) whileCreating(cost time.Duration) time.Duration {
 }
 
 func newNames(c *Cache) *names {
-	return &names{c: c, down: make(chan struct{}, 1), dirs: map[string]*dirNames{}, views: map[string]*unitView{}, hidden: map[uint64]struct{}{}, gone: newGone()}
+	return &names{c: c, down: make(chan struct{}, 1), dirs: map[string]*dirNames{}, views: map[string]*unitView{}, apart: map[string]*takenApart{}, hidden: map[uint64]struct{}{}, gone: newGone()}
 }
 
 func (n *names) dir(path string) *dirNames {

@@ -243,6 +243,7 @@ func (c *Cache) bury(path string, t tombstone) error {
 func (c *Cache) removed(path string, ino uint64) {
 	class := c.cfg.Layout.Classify(path, false)
 	c.names.forget(path)
+	c.names.takenFrom(path)
 	c.mu.Lock()
 	c.orphan(path, func(open uint64) bool { return open == ino })
 	c.unlinked(ino, path)
@@ -288,7 +289,8 @@ func (c *Cache) Rmdir(ctx context.Context, path string) error {
 		for _, e := range list {
 			// A directory that only a manifest knows, of a commit that was under way when it was
 			// removed, is none any more.
-			gone := class.Kind == layout.Checkpoint && e.Type == syscall.S_IFDIR && !c.names.holdsFiles(class.Unit, join(path, e.Name))
+			gone := class.Kind == layout.Checkpoint &&
+				(e.Type == syscall.S_IFDIR && !c.names.holdsFiles(class.Unit, join(path, e.Name)) || c.names.cameSince(join(path, e.Name)))
 			if !gone && !c.tree.exists(join(path, e.Name)) {
 				return syscall.ENOTEMPTY
 			}

@@ -100,9 +100,11 @@ func (r *rayRun) snapshot(kept []string) {
 	must(r.t, copyFile(r.nodes[0].path(r.dir, raySnapshot), runs["ray"].names(kept)))
 }
 
-// remove is how pyarrow deletes a directory: it is looked at first, then taken apart.
+// remove is how pyarrow deletes a directory: it is looked at first, then taken apart. Not
+// before all nodes have published their part: what happens otherwise has tests of its own.
 func (r *rayRun) remove(node int, checkpoint string) {
 	r.t.Helper()
+	eventually(r.t, checkpoint+" is complete", func() bool { return len(r.missing(checkpoint)) == 0 })
 	dir := r.nodes[node].path(r.dir, checkpoint)
 	if _, err := os.Stat(dir); err != nil {
 		r.t.Errorf("the checkpoint to be removed: %v", err)
