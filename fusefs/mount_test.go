@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,7 +23,26 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("FUSEFS_TEST_READ"); dir != "" {
 		os.Exit(readForTest(dir))
 	}
+	if os.Geteuid() == 0 && os.Getenv("FUSEFS_TEST_INSIDE") == "" {
+		os.Exit(runInside())
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// runInside runs the tests in a mount namespace of their own: whoever makes a namespace
+// meanwhile takes copies of all mounts along, and a copy keeps a file system alive after
+// Unmount, which waits for its end.
+func runInside() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), "FUSEFS_TEST_INSIDE=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // Pdeathsig is about the thread
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		os.Stderr.WriteString("mount namespace: " + err.Error() + "\n")
+		return 1
+	}
+	return cmd.ProcessState.ExitCode()
 }
 
 // serveForTest mounts in a process of its own, for a test to kill once it has said that
