@@ -221,3 +221,12 @@ type Capabilities struct {
 	// KeepsAttrInList tells that List fills Attr.
 	KeepsAttrInList bool
 }
+
+// Limits says, for a user, what trainfs does not promise on such a store, a sentence each.
+func (c Capabilities) Limits() []string {
+	var limits []string
+	if !c.ConditionalPut {
+		limits = append(limits, "it cannot write only where nothing is, in one step: of two nodes that make the same file at the same moment, one may replace the other's")
+	}
+	return limits
+}

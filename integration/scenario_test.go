@@ -83,6 +83,8 @@ func wholeWay(t *testing.T, s *store) {
 
 	// However slow the machine is, a directory is finished when saveSome says so.
 	writer, other := s.mount(t, "part_size=5M", "settle=1h"), s.mount(t)
+	told := strings.Contains(run(t, s.env, trainfs, "status", writer.dir).output, "one may replace the other's")
+	want(t, "status tells that the store cannot write only where nothing is", told, !s.raw.Capabilities().ConditionalPut)
 	first, second := "exp/trial/checkpoint_000001", "exp/trial/checkpoint_000002"
 
 	stop := watch(20*time.Millisecond, func() { wantNothingOrAll(t, other, first) })

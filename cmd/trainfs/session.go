@@ -51,6 +51,7 @@ type fileSystem interface {
 // parts are the pieces of one mount as wire.go puts them together.
 type parts struct {
 	engine engine
+	limits []string // of the store
 	mount  func() (fileSystem, error)
 	// monitor listens for whoever looks at the mount from outside; nil without metrics=.
 	monitor func(status func() mountStatus) (*monitor.Server, error)
@@ -276,7 +277,8 @@ type mountStatus struct {
 	CacheSize int64 `json:"cache_size"` // bound on cache_bytes; 0: none
 	CacheFull bool  `json:"cache_full"` // and nothing can be evicted: writers wait
 
-	Metrics string `json:"metrics,omitempty"` // where metrics and the status page are
+	StoreLimits []string `json:"store_limits,omitempty"` // what this store cannot do, and what follows
+	Metrics     string   `json:"metrics,omitempty"`      // where metrics and the status page are
 }
 
 // Status is the engine's, with what only the mount knows.
@@ -285,6 +287,7 @@ func (s *session) Status() mountStatus {
 	st.Source, st.MountPoint, st.CacheDir = s.cfg.Source, s.cfg.MountPoint, s.cfg.CacheDir
 	st.Version, st.PID, st.Started = version, os.Getpid(), s.started
 	st.Passthrough, st.PassthroughReason = s.fs.Passthrough()
+	st.StoreLimits = s.parts.limits
 	if s.watched != nil {
 		st.Metrics = s.watched.Address().String()
 	}

@@ -11,7 +11,7 @@ import (
 
 func TestStatusTableShowsWhatIsLeftAndWhy(t *testing.T) {
 	now := time.Unix(10_000, 0)
-	st := &mountStatus{CacheSize: 1 << 30, CacheFull: true, ReadOnly: true, Status: cache.Status{
+	st := &mountStatus{CacheSize: 1 << 30, CacheFull: true, ReadOnly: true, StoreLimits: []string{"one may replace the other's"}, Status: cache.Status{
 		Source: "s3://b/p", MountPoint: "/mnt/t", CacheDir: "/c", PID: 7, Version: "v1", Node: "n1", Started: now.Add(-time.Hour),
 		StoreError: "dial\ntcp: refused", PassthroughReason: "no CAP_SYS_ADMIN",
 		Units: []cache.UnitStatus{
@@ -28,7 +28,7 @@ func TestStatusTableShowsWhatIsLeftAndWhy(t *testing.T) {
 	for _, want := range []string{
 		"s3://b/p on /mnt/t", "NOT REACHABLE: dial?tcp: refused", "768.0 MiB (1 torn, 1 uploading, 2 deletions), oldest since 1m30s",
 		"25%", "1.0 GiB", "model.pt was open", "off: no CAP_SYS_ADMIN", "1 remote key", "2 files in /c/lost+found",
-		"512.0 MiB of 1.0 GiB used (50%)", "FULL", "/mnt/t, read-only",
+		"512.0 MiB of 1.0 GiB used (50%)", "FULL", "/mnt/t, read-only", "one may replace the other's",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())

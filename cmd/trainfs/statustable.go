@@ -20,6 +20,9 @@ func writeStatus(w io.Writer, st *mountStatus, now time.Time) error {
 	fmt.Fprintf(tw, "%s on %s%s\n", st.Source, st.MountPoint, map[bool]string{true: ", read-only"}[st.ReadOnly])
 	fmt.Fprintf(tw, "  daemon\tpid %d, trainfs %s, up %s, node %s\n", st.PID, st.Version, ageText(now.Sub(st.Started)), st.Node)
 	fmt.Fprintf(tw, "  store\t%s\n", storeText(&st.Status))
+	for _, limit := range st.StoreLimits {
+		fmt.Fprintf(tw, "  \t%s\n", oneLine(limit))
+	}
 	fmt.Fprintf(tw, "  left\t%s\n", leftOf(&st.Status, now))
 	fmt.Fprintf(tw, "  uploaded\t%s, now %s; fetched %s\n", bytesText(st.BytesUploaded), rateText(st.UploadRate), bytesText(st.BytesFetched))
 	if st.LastCommitted != "" {

@@ -59,6 +59,7 @@ func buildParts(ctx context.Context, c *Config, log *slog.Logger) (*parts, error
 	}
 	return &parts{
 		engine: work,
+		limits: store.Capabilities().Limits(),
 		mount:  func() (fileSystem, error) { return mountFS(cached, c, metrics, log) },
 		monitor: func(status func() mountStatus) (*monitor.Server, error) {
 			return openMonitor(c, metrics, up, cached, status, log)
@@ -93,8 +94,8 @@ func openStore(ctx context.Context, c *Config, loc backend.Location, identity st
 	if err != nil { // the store may be a nil pointer in its interface
 		return nil, fmt.Errorf("storage path %s: %w", c.Source, err)
 	}
-	if !store.Capabilities().ConditionalPut {
-		log.Warn("this store cannot write only where nothing is, in one step: of two nodes that make the same file at the same moment, one may replace the other's (docs/stores.md)")
+	for _, limit := range store.Capabilities().Limits() {
+		log.Warn("a limit of this store (docs/stores.md): " + limit)
 	}
 	return store, nil
 }
