@@ -16,6 +16,7 @@ type promised struct {
 	next   string          // the content it was to get
 	synced bool            // fsync had returned for next, or for what it has
 	at     int             // calls in the ledger before it got what it has
+	left   string          // it was renamed to this, or may have been
 }
 
 // move is a rename that had not returned.
@@ -53,7 +54,7 @@ func (b *book) file(p string) *promised {
 func (f *promised) is(hash string) {
 	f.may = map[string]bool{hash: true}
 	f.ever[hash] = true
-	f.open, f.ending, f.next = false, false, ""
+	f.open, f.ending, f.next, f.left = false, false, "", ""
 }
 
 func (b *book) below(dir string) (list []string) {
@@ -125,6 +126,7 @@ func (b *book) moving(p promise) {
 			to.ever[hash] = true
 		}
 		from.may[""] = true
+		from.left = p.To + at[len(p.Path):]
 	}
 }
 
@@ -139,7 +141,16 @@ func (b *book) moved(p promise) {
 			}
 		}
 		from.is("")
+		from.left = p.To + at[len(p.Path):]
 	}
+}
+
+// waitsForTorn tells whether the store may still have a file under the name that it was
+// renamed from: its new name is that of a torn unit, which does not go up as it is, and until
+// then the old object is the only one of its bytes.
+func (b *book) waitsForTorn(f *promised, hash, here string, torn map[string]bool) bool {
+	unit, _ := unitOf(f.left)
+	return f.left != "" && torn[unit] && here == "" && f.ever[hash]
 }
 
 // settle takes what is there as the state from now on.

@@ -130,6 +130,7 @@ func (b *book) checkAll(s snapshot, local map[string]string, torn map[string]boo
 			if !oneOf(remote, f.may, f.ever) {
 				say("P6: %s of a torn unit has hash %q in the store, want one of %q", p, remote, listed(f.ever))
 			}
+		case !f.open && b.waitsForTorn(f, remote, here, torn):
 		case !f.open:
 			if !f.may[remote] {
 				say("P5: %s has hash %q in the store, want one of %q", p, remote, listed(f.may))

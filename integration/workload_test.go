@@ -180,6 +180,9 @@ func (w *workload) save(r *rand.Rand, dir string) error {
 		}
 	}
 	if at != dir {
+		if r.IntN(2) == 0 { // long enough for some of it to go up under this name
+			time.Sleep(time.Duration(r.IntN(500)) * time.Millisecond)
+		}
 		if err := w.move(at, dir); err != nil {
 			return err
 		}
