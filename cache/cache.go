@@ -143,6 +143,7 @@ type Cache struct {
 		strays   map[string]struct{}        // units whose open marker has to go
 		leaving  map[*Unit]struct{}         // gone here, and still in the uploader's hands
 		going    map[string]int             // names that are on their way out; see going.go
+		deleting map[string]bool            // what the store is deleting, true with all below; see deleting.go
 		moving   int                        // renames whose tombstones are there, and whose new units are not yet
 		moved    map[string]movedRecord     // files renamed in the store only
 		usage    usage
@@ -246,6 +247,7 @@ func newCache(cfg Config, node *nodeFile, lock *flock.Flock) *Cache {
 	c.mu.strays = map[string]struct{}{}
 	c.mu.leaving = map[*Unit]struct{}{}
 	c.mu.going = map[string]int{}
+	c.mu.deleting = map[string]bool{}
 	c.mu.stats.started = time.Now()
 	c.flights.list = map[*flight]struct{}{}
 	return c

@@ -19,7 +19,8 @@ type Tombstone struct {
 }
 
 // Deletions gives the tombstones whose time has come, oldest first. Those of single
-// members of a checkpoint directory that goes on living belong to its next commit.
+// members of a checkpoint directory that goes on living belong to its next commit. The
+// caller says DeletionsEnded when the store is at none of them any more.
 func (c *Cache) Deletions() []Tombstone {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,6 +66,7 @@ func (c *Cache) Deletions() []Tombstone {
 		out = append(out, Tombstone{key, t.Unit, t.Seq})
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Seq < out[j].Seq })
+	c.startDeleting(out)
 	return out
 }
 
@@ -160,7 +162,7 @@ func (c *Cache) Unmarked() (list []*Unit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, u := range c.mu.units {
-		if u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && !u.unmarked && u.state != StateTorn {
+		if u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && !u.unmarked && u.state != StateTorn && !c.isDeleting(u.Path) {
 			u.marking = true
 			list = append(list, u)
 		}

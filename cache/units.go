@@ -279,9 +279,11 @@ func (c *Cache) nextSeq() uint64 {
 	return c.mu.seq
 }
 
-// held says why a checkpoint that is closed is not to be committed yet, "" if it is.
+// held says why a unit that is closed is not to be committed yet, "" if it is.
 func (c *Cache) held(u *Unit) string {
 	switch {
+	case c.isDeleting(u.Path):
+		return "waits for the deletion of what was there before"
 	case c.heldOpen(u):
 		return "held open by a name beside it that says unfinished"
 	case u.shrinking != 0 && !u.said && c.trackersBefore(u.Path, u.shrinking+1, base(u.Path)):
@@ -334,12 +336,16 @@ func (c *Cache) Release(u *Unit, err error, retry time.Duration) {
 }
 
 // TakeUp says that a file of the unit goes up though Due has not given it out; HandBack, that
-// this has ended.
-func (c *Cache) TakeUp(u *Unit) {
+// this has ended. ErrReopened: not now.
+func (c *Cache) TakeUp(u *Unit) error {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isDeleting(u.Path) {
+		return ErrReopened
+	}
 	u.hands++
 	u.tried = true
-	c.mu.Unlock()
+	return nil
 }
 
 // HandBack ends what TakeUp has begun.

@@ -6,42 +6,56 @@ import (
 	"strings"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/cache"
 	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
 )
 
 // deleteSome carries out the deletions whose time has come.
 func (u *Uploader) deleteSome() {
+	list := u.c.Deletions()
+	if len(list) == 0 {
+		return
+	}
+	key, err := u.carryOut(list)
+	u.c.DeletionsEnded()
+	if err != nil {
+		u.deleteFailed(key, err)
+	}
+}
+
+// errHere is no fault of the store.
+type errHere struct{ error }
+
+// carryOut does them, or tells at which key it failed.
+func (u *Uploader) carryOut(list []cache.Tombstone) (key string, err error) {
 	var keys []string
-	for _, t := range u.c.Deletions() {
+	for _, t := range list {
 		if !t.Unit {
 			keys = append(keys, t.Key)
 			continue
 		}
 		if err := u.deleteUnit(u.ctx, t.Key); err != nil {
-			u.deleteFailed(t.Key, err)
-			return
+			return t.Key, err
 		}
 	}
 	if len(keys) == 0 {
-		return
+		return "", nil
 	}
 	// A power cut that takes the tombstones and gives the local files back must not leave
 	// records that call these committed.
 	if err := u.c.Sync(); err != nil {
-		u.log.Error("no deletions in the store before the journal is synced", "err", err)
-		sleep(u.ctx, backoff(2, false))
-		return
+		return keys[0], errHere{err}
 	}
 	if err := u.deleteKeys(keys); err != nil {
-		u.deleteFailed(keys[0], err)
-		return
+		return keys[0], err
 	}
 	killpoint.At(killpoint.UnlinkStore)
-	if err := u.c.Deleted(keys...); err != nil {
-		u.log.Error("cannot record deletions; they are done again", "err", err)
+	if err := u.c.Deleted(keys...); err != nil { // they are done again
+		return keys[0], errHere{err}
 	}
 	killpoint.At(killpoint.UnlinkForget)
+	return "", nil
 }
 
 // deleteKeys deletes keys in the store. It has none that it cannot have, such as that of a
@@ -64,7 +78,9 @@ func (u *Uploader) deleteFailed(key string, err error) {
 		return
 	}
 	u.log.Warn("cannot delete, will try again", "key", key, "err", err)
-	u.c.StoreAnswered(reachable(err))
+	if here := (errHere{}); !errors.As(err, &here) {
+		u.c.StoreAnswered(reachable(err))
+	}
 	sleep(u.ctx, backoff(2, false))
 }
 

@@ -190,7 +190,9 @@ func (u *Uploader) commitFileOnce(ctx context.Context, path string) error {
 		}
 		return j.upload(ctx, f.Attr, nil)
 	}
-	u.c.TakeUp(unit)
+	if err := u.c.TakeUp(unit); err != nil {
+		return err
+	}
 	defer u.c.HandBack(unit)
 	unlock, err := u.paths.lock(ctx, path)
 	if err != nil {
