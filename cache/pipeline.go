@@ -44,6 +44,7 @@ type FileState struct {
 	Known    bool   // the store has, or had, something under this path that this node knows
 	CRC32C   uint32 // of what the store has, if Known
 	ETag     string
+	Buried   bool   // a file was deleted here, and the store may still have it: this very one, if a kill kept it
 	Unseen   bool   // never replace what the store may have (I6)
 	CopyFrom string // a key with the same bytes: the file was renamed
 	CopyCRC  uint32
@@ -198,6 +199,7 @@ func (c *Cache) fileState(u *Unit, p string, st *syscall.Stat_t) (*FileState, er
 	}
 	c.mu.Lock()
 	_, f.Unseen = c.mu.unknown[p]
+	_, f.Buried = c.mu.tombs[p]
 	c.mu.Unlock()
 	f.Unseen = f.Unseen && !found
 	return f, nil

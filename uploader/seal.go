@@ -97,10 +97,20 @@ func (u *Uploader) sealFile(ctx context.Context, p *plan) error {
 		p.how, p.from, p.etag = onCopy, p.CopyFrom, p.CopyETag
 	case p.Known && p.ETag != "" && p.CRC32C == p.crc && u.stillThere(ctx, p):
 		p.how, p.from, p.etag = onCopy, p.Path, p.ETag // the same bytes again: attributes alone
+	case p.Buried && u.storeHas(ctx, p):
+		p.how, p.from = onCopy, p.Path
 	default:
 		p.how = onStage
 	}
 	return p.job.sync()
+}
+
+// storeHas tells whether a file whose unlink a kill has kept from happening is in the store,
+// just so, and which version of the object that is: then it is not sent again.
+func (u *Uploader) storeHas(ctx context.Context, p *plan) bool {
+	obj, err := u.store.Head(ctx, p.Path)
+	p.etag = obj.ETag
+	return err == nil && p.job.matches(obj)
 }
 
 // stillThere tells whether the store has the version of a file that this node has

@@ -99,6 +99,8 @@ func (u *Uploader) sealPlain(ctx context.Context, p *plan) error {
 		p.how, p.from, p.etag = onCopy, p.CopyFrom, p.CopyETag
 	case p.ID.Size > smallFile && p.Known && p.ETag != "" && p.CRC32C == p.crc && u.stillThere(ctx, p):
 		p.how, p.from, p.etag = onCopy, p.Path, p.ETag
+	case p.ID.Size > smallFile && p.Buried && u.storeHas(ctx, p):
+		p.how, p.from = onCopy, p.Path
 	case p.ID.Size <= p.job.part:
 		p.how = onPut
 	default:
