@@ -52,7 +52,11 @@ func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteE
 		m.before = append(m.before, put(tableTomb, key, t))
 	}
 	c.plantMoved(m, old, new, remote, bury)
-	err := below(c.journal, tableFile, old, func(key string, r fileRecord) error {
+	up, err := c.goingUp(old) // before the records are read, as in mayBeRemote
+	if err != nil {
+		return nil, err
+	}
+	err = below(c.journal, tableFile, old, func(key string, r fileRecord) error {
 		to := new + key[len(old):]
 		if _, ok := remote[key]; ok {
 			m.finish = append(m.finish, del(tableFile, key))
@@ -81,10 +85,6 @@ func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteE
 		return nil, err
 	}
 	m.finish = append(m.finish, stale...)
-	up, err := c.goingUp(old)
-	if err != nil {
-		return nil, err
-	}
 	for _, p := range up {
 		if _, ok := planted[p]; !ok {
 			bury(p, tombstone{After: new + p[len(old):]})

@@ -194,15 +194,18 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 }
 
 // mayBeRemote tells whether the store may hold path: it was committed or fetched once,
-// or has been on its way up.
+// or has been on its way up. It asks for that first: a commit that ends in between has
+// written the record.
 func (c *Cache) mayBeRemote(path string) bool {
-	var r fileRecord
-	if found, err := c.journal.get(tableFile, path, &r); found || err != nil {
+	c.mu.Lock()
+	up := c.mayBeUp(path)
+	c.mu.Unlock()
+	if up {
 		return true
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.mayBeUp(path)
+	var r fileRecord
+	found, err := c.journal.get(tableFile, path, &r)
+	return found || err != nil
 }
 
 // mayBeUp tells whether the store may hold a file of which no record says so: it is going up
