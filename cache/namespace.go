@@ -479,6 +479,13 @@ func (c *Cache) exchange(ctx context.Context, a, b string) error {
 	if err := c.tree.rename(a, b, unix.RENAME_EXCHANGE); err != nil {
 		return err
 	}
+	for _, p := range []string{a, b} { // a tracker's versions go, and since when the store is behind must not
+		if c.cfg.Layout.Classify(p, false).Kind == layout.Tracker && c.mayBeRemote(p) {
+			if err := c.bury(p, tombstone{}); err != nil {
+				return err
+			}
+		}
+	}
 	c.mu.Lock()
 	c.forget(a)
 	c.forget(b)
