@@ -29,6 +29,9 @@ type errHere struct{ error }
 
 // carryOut does them, or tells at which key it failed.
 func (u *Uploader) carryOut(list []cache.Tombstone) (key string, err error) {
+	if key, err := u.endUploads(list); err != nil {
+		return key, err
+	}
 	var keys []string
 	for _, t := range list {
 		if !t.Unit {
@@ -55,6 +58,26 @@ func (u *Uploader) carryOut(list []cache.Tombstone) (key string, err error) {
 		return keys[0], errHere{err}
 	}
 	killpoint.At(killpoint.UnlinkForget)
+	return "", nil
+}
+
+// endUploads aborts what is left of uploads to what is deleted. The last request of one may be
+// at the store still, from a daemon that was killed: it comes before the abort, and is deleted,
+// or finds nothing any more.
+func (u *Uploader) endUploads(list []cache.Tombstone) (key string, err error) {
+	stages, err := u.c.Stages()
+	if err != nil {
+		return list[0].Key, errHere{err}
+	}
+	for path, stage := range stages {
+		for _, t := range list {
+			if path == t.Key || t.Unit && strings.HasPrefix(path, t.Key+"/") {
+				if err := u.sweepStage(path, stage); err != nil {
+					return path, err
+				}
+			}
+		}
+	}
 	return "", nil
 }
 
