@@ -412,7 +412,17 @@ func (d *fetch) finish() (done bool, err error) {
 	for b, sum := range sums {
 		crc = crc32c.Combine(crc, sum, min(fetchBlock, d.size-int64(b)*fetchBlock))
 	}
-	if err := d.check(e, crc); err != nil {
+	err = d.check(e, crc)
+	switch {
+	case err == nil:
+	case d.ctx.Err() != nil:
+		return true, context.Canceled
+	case errors.Is(err, errOffline): // all is here, and is checked once the store can be asked
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.failed(err)
+		return d.mu.err != nil, d.mu.err
+	default:
 		d.c.log.Error("fetched content is wrong", "path", d.path, "key", d.key, "err", err)
 		if !errors.Is(err, ErrCorrupt) || d.mu.scratch > 0 {
 			return true, err
@@ -426,12 +436,20 @@ func (d *fetch) finish() (done bool, err error) {
 	return true, d.moveIn(a, e.etag, crc)
 }
 
-// check compares with the manifest's checksum, else the store's.
+// check compares with the manifest's checksum, else the store's. errOffline: the store does not
+// say.
 func (d *fetch) check(e remoteEntry, crc uint32) error {
 	want, known := e.sum()
 	if !known && !e.asked() {
-		obj, err := d.c.cfg.Store.Head(d.ctx, d.key)
-		if err == nil && obj.ETag == e.etag {
+		var obj backend.Object
+		err := d.c.names.ask(d.ctx, func(ctx context.Context) (err error) {
+			obj, err = d.c.cfg.Store.Head(ctx, d.key)
+			return err
+		})
+		switch {
+		case errors.Is(err, errOffline) || d.ctx.Err() != nil:
+			return err
+		case err == nil && obj.ETag == e.etag:
 			want, known = obj.CRC32C, obj.HasCRC32C
 		}
 	}

@@ -329,7 +329,7 @@ func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
 	if s.Unit.gen != s.Gen {
 		return ErrReopened
 	}
-	s.Unit.publishing = true
+	s.Unit.publishing, s.Unit.reopened, s.Unit.reclosed = true, false, 0
 	return nil
 }
 
@@ -449,7 +449,7 @@ func (c *Cache) settled(u *Unit, gen uint64) {
 		u.state = StateCommitted
 		delete(c.mu.units, u.Path)
 	} else if !u.gone {
-		u.seq, u.state = 0, StateDirty
+		u.seq, u.reclosed, u.state = u.reclosed, 0, StateDirty
 		if u.gen == gen { // else what was said was said of what came since: see touchNow
 			u.said = false
 		}

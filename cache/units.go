@@ -30,6 +30,8 @@ type Unit struct {
 	touched    time.Time
 	synced     time.Time // last upload of a file that stays open
 	seq        uint64    // order of closing in this node; 0 while open
+	reopened   bool      // written to while it was being published
+	reclosed   uint64    // and the place in that order of what was written
 	said       bool      // a commit signal was seen
 	hurried    bool      // a later checkpoint has begun in the trial
 	busy       bool      // the uploader has it, from Due to Release
@@ -144,6 +146,7 @@ func (u *Unit) touchNow() {
 	u.said, u.hurried, u.sealed, u.unmarked = false, false, false, false
 	u.shrinking = 0
 	u.nextTry = time.Time{}
+	u.reopened, u.reclosed = u.publishing, 0
 	if !u.publishing {
 		u.seq = 0
 		u.state = StateDirty
@@ -206,6 +209,14 @@ func (u *Unit) empty() bool {
 	return u.Dir && u.Class.Kind == layout.Checkpoint && !u.members
 }
 
+// sooner is the first of two times; zero is none.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -221,36 +232,39 @@ func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
 	if c.mu.moving > 0 { // what is taken up now would not be among what the rename has buried
 		return nil, now.Add(movingPause)
 	}
-	var ready []*Unit
+	var closed, ready []*Unit
 	for _, u := range c.mu.units {
-		if u.busy || u.gone || u.state == StateTorn || c.tornNow(u) || u.empty() && !u.said {
+		if u.gone || u.state == StateTorn || u.busy && c.mu.torn[u.Path] != nil || c.tornNow(u) || u.empty() && !u.said {
 			continue
 		}
 		at := c.closedAt(u)
-		if at.IsZero() {
+		switch {
+		case at.IsZero():
+			continue
+		case at.After(now):
+			next = sooner(next, at)
 			continue
 		}
-		if t := later(at, u.nextTry); t.After(now) {
-			if next.IsZero() || t.Before(next) {
-				next = t
-			}
-			continue
+		reason, place := "", u.place()
+		if waits := u.busy || u.nextTry.After(now); *place == 0 || !waits {
+			reason = c.held(u)
 		}
-		if reason := c.held(u); reason != "" {
+		if *place == 0 && reason == "" {
+			closed = append(closed, u)
+		}
+		switch {
+		case u.busy: // its Release has this asked again
+		case u.nextTry.After(now):
+			next = sooner(next, u.nextTry)
+		case reason != "":
 			u.reason = reason
-			if next.IsZero() || next.After(now.Add(time.Second)) {
-				next = now.Add(time.Second)
-			}
-			continue
-		}
-		ready = append(ready, u)
-	}
-	sort.Slice(ready, func(i, j int) bool { return c.closedBefore(ready[i], ready[j]) })
-	for _, u := range ready {
-		if u.seq == 0 {
-			u.seq = c.nextSeq()
+			next = sooner(next, now.Add(time.Second))
+		default:
+			ready = append(ready, u)
 		}
 	}
+	c.putInOrder(closed)
+	sort.Slice(ready, func(i, j int) bool { return ready[i].seq < ready[j].seq })
 	if len(ready) > most {
 		ready, next = ready[:most], now
 	}
@@ -261,17 +275,29 @@ func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
 	return ready, next
 }
 
-func (c *Cache) closedBefore(a, b *Unit) bool {
-	if a.seq != 0 && b.seq != 0 {
-		return a.seq < b.seq
+// place is where the unit's place in the order of closing is kept. What is written while it is
+// being published is closed anew, and has one of its own.
+func (u *Unit) place() *uint64 {
+	if u.publishing && u.reopened {
+		return &u.reclosed
 	}
-	if (a.seq != 0) != (b.seq != 0) {
-		return a.seq != 0
+	return &u.seq
+}
+
+// putInOrder gives units that are closed their places. They have them also while an attempt from
+// before hangs or waits to be made again: else what is closed later would overtake them.
+// Callers hold mu.
+func (c *Cache) putInOrder(closed []*Unit) {
+	sort.Slice(closed, func(i, j int) bool {
+		a, b := closed[i], closed[j]
+		if !a.touched.Equal(b.touched) {
+			return a.touched.Before(b.touched)
+		}
+		return a.Path < b.Path
+	})
+	for _, u := range closed {
+		*u.place() = c.nextSeq()
 	}
-	if !a.touched.Equal(b.touched) {
-		return a.touched.Before(b.touched)
-	}
-	return a.Path < b.Path
 }
 
 func (c *Cache) nextSeq() uint64 {

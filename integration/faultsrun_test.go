@@ -108,13 +108,13 @@ func (f *faultRun) run() {
 			lasts = 3 * long
 		}
 	}
-	stop := make(chan struct{})
-	var jobs sync.WaitGroup
-	end := sync.OnceFunc(func() { close(stop); jobs.Wait() })
+	defer func() {
+		if t.Failed() {
+			f.m.dump()
+		}
+	}()
+	end := f.startJobs()
 	defer end() // before the mount goes, also if this ends here
-	for _, job := range []func(stop <-chan struct{}){f.train, f.logLines, f.read(0), f.read(1), f.measure, f.watch} {
-		jobs.Go(func() { job(stop) })
-	}
 	f.spanBefore = time.Now()
 	time.Sleep(calm)
 	f.setBegan()
@@ -135,6 +135,27 @@ func (f *faultRun) run() {
 	f.checkArchive()
 	f.checkBounds()
 	t.Logf("%s", f.row())
+}
+
+// startJobs returns what ends them.
+func (f *faultRun) startJobs() (end func()) {
+	stop := make(chan struct{})
+	var jobs sync.WaitGroup
+	for _, job := range []func(stop <-chan struct{}){f.train, f.logLines, f.read(0), f.read(1), f.measure, f.watch} {
+		jobs.Go(func() { job(stop) })
+	}
+	ended := make(chan struct{})
+	return sync.OnceFunc(func() {
+		close(stop)
+		go func() { jobs.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			f.breaks("P7: a program hangs %s after it was to end", patience)
+			f.m.dump()
+			<-ended
+		}
+	})
 }
 
 func (f *faultRun) setBegan() { f.mu.Lock(); f.began = time.Now(); f.mu.Unlock() }

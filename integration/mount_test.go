@@ -101,6 +101,21 @@ func (m *mount) path(elem ...string) string {
 	return filepath.Join(append([]string{m.dir}, elem...)...)
 }
 
+// dump kills the daemon in a way in which it says what it was at, for a test that has failed and
+// does not tell why.
+func (m *mount) dump() {
+	m.t.Helper()
+	m.t.Logf("%s", run(m.t, m.env, trainfs, "status", m.dir).output)
+	pid, before := daemonOf(m.t, m.dir), len(m.log())
+	if pid == 0 {
+		return
+	}
+	d := process(m.t, pid)
+	d.signal(unix.SIGQUIT)
+	d.wait()
+	m.t.Logf("the log of %s:\n%s\nits goroutines:\n%s", m.dir, lastLines(m.log()[:before], 400), m.log()[before:])
+}
+
 // umount drains and unmounts.
 func (m *mount) umount() {
 	m.t.Helper()

@@ -2,12 +2,16 @@ package uploader
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/backend/faulty"
 	"github.com/trainfs/trainfs/cache"
 )
 
@@ -139,4 +143,41 @@ func TestUploadOnADeadConnectionIsTriedAgain(t *testing.T) {
 			})
 		}
 	}
+}
+
+// P7: a download is complete, the question for its checksum gets no answer, because the network has
+// forgotten the connection, and the program that opens the file does not wait for minutes. P9: nor
+// does it get what was not checked.
+func TestFetchedFileIsCheckedThoughTheFirstQuestionGetsNoAnswer(t *testing.T) {
+	for _, wrong := range []bool{false, true} {
+		s := newHooked()
+		s.terse = true
+		s.fill(t, "data/f", big(1, 200_000))
+		if wrong {
+			s.body = func(_ int, _ backend.GetOptions, r io.ReadCloser) io.ReadCloser { return flipped{r} }
+		}
+		f := faulty.New(s)
+		n := startNode(t, f, func(c *cache.Config) { c.StoreTimeout = 300 * time.Millisecond })
+		n.names("data")
+		dead := f.Hold(backend.OpHead, 1) // for ever
+		h, err := n.Open(ctx, "data/f", unix.O_RDONLY)
+		<-dead.Reached()
+		if err == nil {
+			defer n.shut(h)
+		}
+		if wrong && !errors.Is(err, cache.ErrCorrupt) || !wrong && err != nil {
+			t.Errorf("flipped %v: open: %v", wrong, err)
+		}
+	}
+}
+
+// flipped is a body with another first byte.
+type flipped struct{ io.ReadCloser }
+
+func (f flipped) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	if n > 0 {
+		p[0] ^= 0x10
+	}
+	return n, err
 }
