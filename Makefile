@@ -62,7 +62,13 @@ faults: # some twenty kinds of faulty networks and stores, FAULTTIME each, outag
 
 .PHONY: soak
 soak: # SOAKTIME of two nodes under a faulty network (toxiproxy) and kills, each promise held against the ledger; figures last
+	./scripts/setup
 	go test -count=1 -timeout 4h -run '^TestSoak$$' -v ./integration -soak.time $(SOAKTIME)
+
+.PHONY: recovery
+recovery: # starts after a kill with 100,000 files to go up and 10,000 committed ones in the cache, timed; figures last
+	./scripts/setup
+	TRAINFS_TEST_MEASURE=1 go test -count=1 -timeout 20m -v -run TestRecoveryMeasured ./integration
 
 ray: # Ray Train itself on two nodes of this machine; RAYFLAGS names scenarios (scripts/ray --help)
 	./scripts/ray $(RAYFLAGS)

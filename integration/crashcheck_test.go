@@ -54,9 +54,11 @@ func (s *store) snapshot() (out snapshot, err error) {
 	return out, nil
 }
 
-// checkOrder holds the raw store, as a kill has left it, against P4.
-func (b *book) checkOrder(s snapshot) (wrong []string) {
-	for trial, name := range s.latest {
+// checkOrder holds the raw store against P4: where seen shows something, s has what was closed
+// before. They are the same of a store that a kill has left; of one that goes on changing s was read
+// after seen.
+func (b *book) checkOrder(seen, s snapshot) (wrong []string) {
+	for trial, name := range seen.latest {
 		dir := trial + "/" + name
 		// What is written to the checkpoint after its tracker is none of the tracker's business.
 		for p, hash := range b.members(dir, b.begun[beginning(trial+"/latest", sum(name))]) {
@@ -66,7 +68,7 @@ func (b *book) checkOrder(s snapshot) (wrong []string) {
 		}
 	}
 	for i, later := range b.finished {
-		if !s.anyOf(later) {
+		if !seen.anyOf(later) {
 			continue
 		}
 		for _, earlier := range b.finished[:i] {

@@ -167,7 +167,7 @@ func (c *crash) look() {
 	c.checkWhole()
 	s, err := c.s.snapshot()
 	must(c.t, err)
-	for _, text := range c.b.checkOrder(s) {
+	for _, text := range c.b.checkOrder(s, s) {
 		c.broken("%s", text)
 	}
 }

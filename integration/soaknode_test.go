@@ -115,7 +115,8 @@ func (n *soakNode) snapshot() snapshot {
 	return s.below(n.name)
 }
 
-// account reads the ledger of a workload that has ended, and looks at the store as it is.
+// account reads the ledger of a workload that has ended, and looks at the store while the daemon
+// goes on uploading.
 func (n *soakNode) account() {
 	n.t.Helper()
 	n.log = readLedger(n.t, n.ledger)
@@ -124,7 +125,8 @@ func (n *soakNode) account() {
 		n.broken("%s", text)
 	}
 	n.b.wrong = nil
-	for _, text := range n.b.checkOrder(n.snapshot()) {
+	seen := n.snapshot()
+	for _, text := range n.b.checkOrder(seen, n.snapshot()) {
 		n.broken("%s", text)
 	}
 }
