@@ -422,9 +422,11 @@ func (d *fetch) finish() (done bool, err error) {
 		defer d.mu.Unlock()
 		d.failed(err)
 		return d.mu.err != nil, d.mu.err
+	case !errors.Is(err, ErrCorrupt):
+		return true, err
 	default:
 		d.c.log.Error("fetched content is wrong", "path", d.path, "key", d.key, "err", err)
-		if !errors.Is(err, ErrCorrupt) || d.mu.scratch > 0 {
+		if d.mu.scratch > 0 {
 			return true, err
 		}
 		return false, d.again()
@@ -436,8 +438,8 @@ func (d *fetch) finish() (done bool, err error) {
 	return true, d.moveIn(a, e.etag, crc)
 }
 
-// check compares with the manifest's checksum, else the store's. errOffline: the store does not
-// say.
+// check compares with the manifest's checksum, else the store's, if it has one. ErrCorrupt, and
+// what the store says when it is asked and does not tell.
 func (d *fetch) check(e remoteEntry, crc uint32) error {
 	want, known := e.sum()
 	if !known && !e.asked() {
@@ -447,9 +449,10 @@ func (d *fetch) check(e remoteEntry, crc uint32) error {
 			return err
 		})
 		switch {
-		case errors.Is(err, errOffline) || d.ctx.Err() != nil:
+		case errors.Is(err, backend.ErrNotExist): // deleted since
+		case err != nil:
 			return err
-		case err == nil && obj.ETag == e.etag:
+		case obj.ETag == e.etag:
 			want, known = obj.CRC32C, obj.HasCRC32C
 		}
 	}

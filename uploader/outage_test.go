@@ -171,6 +171,23 @@ func TestFetchedFileIsCheckedThoughTheFirstQuestionGetsNoAnswer(t *testing.T) {
 	}
 }
 
+// P9: nor does it get that where the store refuses to tell the checksum.
+func TestFetchedFileIsNotShownWhereTheStoreRefusesItsChecksum(t *testing.T) {
+	s := newHooked()
+	s.terse = true
+	s.fill(t, "data/f", big(1, 200_000))
+	f := faulty.New(s)
+	n := startNode(t, f)
+	n.names("data")
+	f.Fail(backend.OpHead, 1, &backend.Error{Op: backend.OpHead, Key: "data/f", Kind: backend.ErrDenied})
+	if _, err := n.Open(ctx, "data/f", unix.O_RDONLY); !errors.Is(err, backend.ErrDenied) {
+		t.Errorf("open: %v, want ErrDenied", err)
+	}
+	if n.read("data/f") != big(1, 200_000) {
+		t.Error("content differs once the store tells")
+	}
+}
+
 // flipped is a body with another first byte.
 type flipped struct{ io.ReadCloser }
 
