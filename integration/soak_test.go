@@ -184,8 +184,8 @@ func (k *soak) print() {
 	k.t.Logf("soak: %s", time.Since(k.started).Round(time.Second))
 	k.t.Logf("rounds %d, kills %d, faults %d (%s)", k.steady.round, k.kills, total, strings.Join(faults, ", "))
 	for _, n := range []*soakNode{k.killed, k.steady} {
-		k.t.Logf("%s: files closed %d, bytes closed %d, promises broken %d, torn units kept back %d, archive files read %d, refused in an outage %d",
-			n.name, n.b.closed, n.b.bytes, n.lost, n.torn, n.read, n.refused)
+		k.t.Logf("%s: files closed %d, bytes closed %d, promises broken %d, came after their deletion (gap G14) %d, torn units kept back %d, archive files read %d, refused in an outage %d",
+			n.name, n.b.closed, n.b.bytes, n.lost, n.late, n.torn, n.read, n.refused)
 	}
 	k.t.Logf("steady daemon at the first rest: %s; at the last: %s; most ever: %s; processor time %.0f s", k.steady.first, k.steady.last, k.steady.highest, k.steady.last.cpu)
 	k.t.Logf("killed daemon, %d lives, at rest: %s in its first, %s in its last; most ever: %s", k.killed.lives, k.killed.first, k.killed.last, k.killed.highest)

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type soakNode struct {
 	awaitWorkload func()
 
 	lost, torn, lives    int
+	late                 int // files that came after their deletion
 	read, refused        int // files read while the network was bad; those that could not be
 	first, last, highest vitals
 }
@@ -175,8 +177,31 @@ func (n *soakNode) waitCommitted() map[string]bool {
 	return torn
 }
 
+// dropLate deletes what is there again though it was deleted here: the daemon had given up a request
+// for it, and toxiproxy, which had all of it, passed it on later (gap G14).
+func (n *soakNode) dropLate() {
+	n.t.Helper()
+	gaveUp := map[string]bool{}
+	for line := range strings.Lines(n.m.log()) {
+		if _, rest, ok := strings.Cut(line, " unit="+n.name+"/"); ok && strings.Contains(rest, "the request was given up") {
+			unit, _, _ := strings.Cut(rest, " ")
+			gaveUp[unit] = true
+		}
+	}
+	for p, hash := range n.snapshot().hashes {
+		f := n.b.files[p]
+		if unit, _ := unitOf(p); f != nil && !f.may[hash] && f.may[""] && gaveUp[unit] {
+			n.late++
+			n.t.Logf("%s, round %d: %s came after its deletion (gap G14)", n.name, n.round, p)
+			must(n.t, n.s.raw.Delete(context.Background(), n.name+"/"+p))
+			eventually(n.t, "the mount does not show it either", func() bool { return !exists(n.m.path(n.name, p)) })
+		}
+	}
+}
+
 func (n *soakNode) check(torn map[string]bool) {
 	n.t.Helper()
+	n.dropLate()
 	local := map[string]string{}
 	for p, content := range tree(n.t, n.m.path(n.name)) {
 		local[p] = sum(content)
