@@ -13,23 +13,25 @@ func (c *Cache) change(ctx context.Context, path string, truncate bool, f func()
 	if c.cfg.ReadOnly {
 		return syscall.EROFS
 	}
-	if err := c.localize(ctx, path, truncate); err != nil {
-		return err
+	err := c.onLocal(ctx, path, truncate, func() error {
+		c.mu.Lock() // so that nobody takes the file away between the change and its note
+		defer c.mu.Unlock()
+		if err := f(); err != nil {
+			return err
+		}
+		st, err := c.tree.lstat(path)
+		if err != nil {
+			return err
+		}
+		for _, p := range c.sharing(st.Ino, path) {
+			c.touch(p, isDir(&st))
+		}
+		return nil
+	})
+	if err == nil {
+		c.poke()
 	}
-	if err := f(); err != nil {
-		return err
-	}
-	st, err := c.tree.lstat(path)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	for _, p := range c.sharing(st.Ino, path) {
-		c.touch(p, isDir(&st))
-	}
-	c.mu.Unlock()
-	c.poke()
-	return nil
+	return err
 }
 
 // Chmod sets permission bits.
@@ -85,10 +87,9 @@ func (c *Cache) Setxattr(ctx context.Context, path, name string, data []byte, fl
 	if c.cfg.ReadOnly {
 		return syscall.EROFS
 	}
-	if err := c.localize(ctx, path, false); err != nil {
-		return err
-	}
-	return c.xattr(path, func(p string) error { return unix.Lsetxattr(p, name, data, flags) })
+	return c.onLocal(ctx, path, false, func() error {
+		return c.xattr(path, func(p string) error { return unix.Lsetxattr(p, name, data, flags) })
+	})
 }
 
 // Listxattr lists them.

@@ -279,7 +279,7 @@ func (c *Cache) evictUnit(unit string, asked bool) (freed int64, why string) {
 			c.idents.evicted(p, st.Ino)
 			freed += sizeOf(st)
 			c.unaccount(p)
-			c.names.evicted(p, &r)
+			c.names.evicted(p, &r, c.fetches.sameAt(p))
 			c.mu.stats.evicted++
 			killpoint.At(killpoint.EvictFile)
 		}

@@ -194,7 +194,7 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 		c.account(d.path, &st, time.Now())
 		if renamed {
 			ops = c.unmoved(d.path)
-			c.touch(d.path, false)
+			c.filled(d.path)
 		}
 		return nil
 	})
@@ -226,7 +226,7 @@ func (d *fetch) place(put func() error) error {
 	e := d.mu.entry
 	d.mu.Unlock()
 	c.mu.Lock()
-	gone := c.hasTomb(d.path) || c.names.isGone(d.path, &e)
+	gone := c.takenAway(d.path, &e)
 	var err error
 	if !gone {
 		err = put()
@@ -236,6 +236,16 @@ func (d *fetch) place(put func() error) error {
 		return errTakenAway
 	}
 	return err
+}
+
+// takenAway tells whether a name was deleted or renamed here since e was found. Callers hold mu.
+func (c *Cache) takenAway(path string, e *remoteEntry) bool {
+	if e.more == nil || e.more.key == "" {
+		return c.hasTomb(path) || c.names.isGone(path, e)
+	}
+	// Renamed to here: what was deleted under that name before is none of its business.
+	r, ok := c.mu.moved[path]
+	return !ok || r.Key != e.more.key || c.lastTomb(path) > r.Seq
 }
 
 var errTakenAway = fmt.Errorf("deleted or renamed here while it was fetched: %w", backend.ErrNotExist)
@@ -265,7 +275,7 @@ func (c *Cache) takeBack(path string) error {
 		return nil
 	}
 	if err == nil {
-		err = c.dropClean(path)
+		err = c.dropClean(path, identityOf(&st))
 	}
 	return errors.Join(err, c.retract(path, identityOf(&st)))
 }

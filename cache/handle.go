@@ -63,29 +63,20 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 		return nil, err
 	}
 	killpoint.At(killpoint.OpenSlot)
-	err = c.localize(ctx, path, flags&unix.O_TRUNC != 0)
-	if err == nil {
-		err = c.takeOver(path)
-	}
+	var h *Handle
+	err = c.onLocal(ctx, path, flags&unix.O_TRUNC != 0, func() error {
+		err := c.takeOver(path)
+		if err == nil {
+			h, err = c.openCounted(path, flags, slot)
+		}
+		return err
+	})
 	if err != nil {
 		c.opens.release(slot)
 		return nil, err
 	}
-	// The inode goes into the table before O_TRUNC can destroy anything.
-	f, err := c.tree.open(path, flags&^(unix.O_CREAT|unix.O_TRUNC))
-	if err != nil {
-		c.opens.release(slot)
-		return nil, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		f.Close()
-		c.opens.release(slot)
-		return nil, err
-	}
-	c.opens.opened(slot, st.Ino)
+	f := h.file
 	killpoint.At(killpoint.OpenInode)
-	h := c.newHandle(f, path, flags, slot, st.Ino)
 	if flags&unix.O_TRUNC != 0 {
 		c.rewritten(path)
 		if err := unix.Ftruncate(int(f.Fd()), 0); err != nil {
@@ -96,6 +87,25 @@ func (c *Cache) Open(ctx context.Context, path string, flags int) (*Handle, erro
 		killpoint.At(killpoint.OpenCut)
 	}
 	return h, nil
+}
+
+// openCounted opens a local file for writing, and counts the handle before anybody can take the
+// file away: what is written to one that has left the tree would be lost. Its inode goes into
+// the table of open files before O_TRUNC can destroy anything.
+func (c *Cache) openCounted(path string, flags int, slot int32) (*Handle, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, err := c.tree.open(path, flags&^(unix.O_CREAT|unix.O_TRUNC))
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		f.Close()
+		return nil, err
+	}
+	c.opens.opened(slot, st.Ino)
+	return c.count(f, path, flags, slot, st.Ino), nil
 }
 
 // takeOver notes, before a fetched file can be changed, that what is in it is no longer
@@ -114,7 +124,7 @@ func (c *Cache) takeOver(path string) error {
 
 // openRead opens a file for reading; a large remote one before it is all here.
 func (c *Cache) openRead(ctx context.Context, path string, flags int) (*Handle, error) {
-	for range 3 {
+	for range leftTries {
 		stream, err := c.localOrStream(ctx, path)
 		if err != nil {
 			return nil, err
@@ -208,11 +218,16 @@ func (c *Cache) groupFor(path string, o Owner) int {
 
 // newHandle counts an open file; one without a slot is open for reading.
 func (c *Cache) newHandle(f *os.File, path string, flags int, slot int32, ino uint64) *Handle {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.count(f, path, flags, slot, ino)
+}
+
+// count is newHandle for those who hold mu.
+func (c *Cache) count(f *os.File, path string, flags int, slot int32, ino uint64) *Handle {
 	write := slot != 0
 	h := &Handle{c: c, file: f, write: write, flags: flags, slot: slot, ino: ino}
 	h.path.Store(&path)
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.mu.opened[path]++
 	if !write {
 		return h

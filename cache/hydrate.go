@@ -82,6 +82,22 @@ func (c *Cache) localize(ctx context.Context, path string, truncate bool) error 
 	return c.fetches.whole(ctx, path, e)
 }
 
+// leftTries is how often a file that was in the tree and has left it is looked for again.
+const leftTries = 20
+
+// onLocal calls f once path is in the tree; and again where it left the tree in between, because
+// the cache needed room or somebody has found that the store has a newer one.
+func (c *Cache) onLocal(ctx context.Context, path string, truncate bool, f func() error) error {
+	for try := 0; ; try++ {
+		if err := c.localize(ctx, path, truncate); err != nil {
+			return err
+		}
+		if err := f(); !isNotExist(err) || try == leftTries {
+			return err
+		}
+	}
+}
+
 // localizeAll does so for everything at and below path.
 func (c *Cache) localizeAll(ctx context.Context, path string) error {
 	if err := c.localize(ctx, path, false); err != nil {
@@ -146,7 +162,7 @@ func (c *Cache) stale(ctx context.Context, path string, st *syscall.Stat_t, mine
 		c.fetches.isSame(path)
 		return false, nil
 	}
-	return true, c.dropClean(path)
+	return true, c.dropClean(path, r.ID)
 }
 
 // isSame notes that the local copy is at this moment what the store has.
@@ -177,20 +193,24 @@ func (c *Cache) goingNow(path string) bool {
 	return u != nil && (u.inHand() || !u.Dir)
 }
 
-// dropClean removes the local copy of a file if it is still clean and nobody writes
-// to it. Readers that have it open keep what they opened.
-func (c *Cache) dropClean(path string) error {
+// dropClean removes the local copy of a file if it is the one meant, still clean, and nobody
+// writes to it. Readers that have it open keep what they opened. It may be gone already: others
+// have found the same, or the cache needed room.
+func (c *Cache) dropClean(path string, id Identity) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.writers[path] > 0 {
 		return nil
 	}
 	st, err := c.tree.lstat(path)
+	if isNotExist(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	var r fileRecord
-	if found, err := c.journal.get(tableFile, path, &r); err != nil || !found || !r.clean(&st) {
+	if found, err := c.journal.get(tableFile, path, &r); err != nil || !found || r.ID != id || !r.clean(&st) {
 		return err
 	}
 	if err := c.tree.unlink(path); err != nil {
@@ -206,7 +226,7 @@ func (c *Cache) dropClean(path string) error {
 // knowledge that it was there.
 func (c *Cache) Overtaken(path string, id Identity) error {
 	if st, err := c.tree.lstat(path); err == nil && identityOf(&st) == id {
-		if err := c.dropClean(path); err != nil {
+		if err := c.dropClean(path, id); err != nil {
 			return err
 		}
 	}

@@ -193,6 +193,20 @@ func (c *Cache) hasTomb(path string) bool {
 	return false
 }
 
+// lastTomb is when the youngest tombstone of a path, or of a checkpoint directory that it is in,
+// was planted; 0 if there is none. Callers hold mu.
+func (c *Cache) lastTomb(path string) (seq uint64) {
+	for _, key := range []string{path, path + "/"} {
+		seq = max(seq, c.mu.tombs[key].Seq)
+	}
+	for p := path; p != ""; p = parent(p) {
+		if t := c.mu.tombs[p]; t.Unit {
+			seq = max(seq, t.Seq)
+		}
+	}
+	return seq
+}
+
 // buriedIn are the names in a directory that wait for their deletion in the store.
 func (c *Cache) buriedIn(dir string) map[string]bool {
 	c.mu.Lock()

@@ -250,10 +250,13 @@ func (n *names) fromRecord(path string, e *remoteEntry) bool {
 }
 
 // evicted notes that a file is now only in the store.
-func (n *names) evicted(path string, r *fileRecord) {
+func (n *names) evicted(path string, r *fileRecord, sameAt time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.dir(parent(path)).entries.set(base(path), entryOfRecord(r))
+	e := entryOfRecord(r)
+	// The store had it when that was last looked at. Before list_ttl all are as old.
+	e.seen = max(sameAt.UnixNano(), time.Now().Add(-n.c.cfg.ListTTL).UnixNano())
+	n.dir(parent(path)).entries.set(base(path), e)
 }
 
 // confirm is find for a caller that will act on the answer: nothing that is missing is

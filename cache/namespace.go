@@ -98,25 +98,26 @@ func (c *Cache) Symlink(ctx context.Context, target, path string, o Owner) (Info
 }
 
 // Readlink reads a symbolic link.
-func (c *Cache) Readlink(ctx context.Context, path string) (string, error) {
-	if err := c.localize(ctx, path, false); err != nil {
-		return "", err
-	}
-	return c.tree.readlink(path)
+func (c *Cache) Readlink(ctx context.Context, path string) (target string, err error) {
+	err = c.onLocal(ctx, path, false, func() (err error) {
+		target, err = c.tree.readlink(path)
+		return err
+	})
+	return target, err
 }
 
 // Link makes a hard link. The store gets two objects.
 func (c *Cache) Link(ctx context.Context, old, new string) (Info, error) {
-	if err := c.localize(ctx, old, false); err != nil {
-		return Info{}, err
-	}
 	if err := c.creating(ctx, new); err != nil {
 		return Info{}, err
 	}
-	if err := c.unsynced.settle(old); err != nil {
-		return Info{}, err
-	}
-	if err := c.tree.link(old, new); err != nil {
+	err := c.onLocal(ctx, old, false, func() error {
+		if err := c.unsynced.settle(old); err != nil {
+			return err
+		}
+		return c.tree.link(old, new)
+	})
+	if err != nil {
 		return Info{}, err
 	}
 	st, err := c.tree.lstat(new)
@@ -372,10 +373,19 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 		}
 		return c.exchange(ctx, old, new)
 	}
-	remote, err := c.remoteOnly(ctx, old)
-	if err != nil {
-		return err
+	for try := 0; ; try++ {
+		remote, err := c.remoteOnly(ctx, old)
+		if err != nil {
+			return err
+		}
+		err = c.renameOnce(ctx, old, new, flags, remote)
+		if !isNotExist(err) || try == leftTries { // else it may have been evicted in between
+			return err
+		}
 	}
+}
+
+func (c *Cache) renameOnce(ctx context.Context, old, new string, flags uint32, remote map[string]remoteEntry) error {
 	if err := c.prepareTarget(ctx, new, flags); err != nil {
 		return err
 	}

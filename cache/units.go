@@ -127,6 +127,18 @@ func (c *Cache) touch(path string, dir bool) *Unit {
 	return u
 }
 
+// filled is touch for a renamed file whose bytes have come: the unit is looked at again, but no
+// program has written to it, so that what was said of it holds. Callers hold mu.
+func (c *Cache) filled(path string) {
+	var was Unit
+	if u := c.mu.units[c.unitPath(path)]; u != nil {
+		was = *u
+	}
+	if u := c.touch(path, false); u != nil && !was.touched.IsZero() {
+		u.touched, u.said, u.hurried, u.shrinking = was.touched, was.said, was.hurried, was.shrinking
+	}
+}
+
 // shrink is touch for the loss of a member. Callers hold mu.
 func (c *Cache) shrink(path string) {
 	was := c.mu.units[c.unitPath(path)]
