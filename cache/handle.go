@@ -286,13 +286,23 @@ func (h *Handle) Flush(ctx context.Context) error {
 	}
 	h.c.opens.flushed(h.slot, st.Size, st.Mtim.Nano())
 	killpoint.At(killpoint.CloseNoted)
+	if err := h.closing(ctx, &st); err != nil {
+		return err
+	}
+	// What close has waited for may have taken longer than the release gets.
+	h.c.opens.flushed(h.slot, st.Size, st.Mtim.Nano())
+	return nil
+}
+
+// closing does what close waits for.
+func (h *Handle) closing(ctx context.Context, st *unix.Stat_t) error {
 	path := h.Path()
 	if st.Nlink == 0 || path == "" { // see orphan.go
 		return nil
 	}
 	switch class := h.c.cfg.Layout.Classify(path, false); {
 	case class.Kind == layout.Tracker && !h.killed.Load():
-		if err := h.snapshotTracker(&st); err != nil {
+		if err := h.snapshotTracker(st); err != nil {
 			return err
 		}
 		killpoint.At(killpoint.CloseVersion)
