@@ -28,7 +28,9 @@ import (
 // last thing that this process lived to see, had been closed. The kernel queues RELEASE
 // before close returns, so had the process lived releaseGrace longer, no slot would be
 // left but for a copy of the descriptor that is still open somewhere (a shell's
-// redirection, a child that has inherited it).
+// redirection, a child that has inherited it). That time is counted in heartbeats, which
+// stand still where the machine leaves the process no time to run: it takes no release then
+// either.
 //
 // The table says nothing about a power cut: seals do.
 type openTable struct {
@@ -132,8 +134,9 @@ func (t *openTable) slot(i int32) *openSlot {
 	return (*openSlot)(unsafe.Pointer(&t.mem[int(i)*openSlotBytes]))
 }
 
-// beat notes that the process is alive; called every heartbeatTime.
-func (t *openTable) beat() { t.header().heartbeat.Store(uint64(time.Now().UnixNano())) }
+// beat notes that the process is alive, and runs; called every heartbeatTime, or less often on
+// a busy machine.
+func (t *openTable) beat() { t.header().heartbeat.Add(uint64(heartbeatTime)) }
 
 func (t *openTable) entries() []openEntry {
 	alive := int64(t.header().heartbeat.Load())
@@ -177,7 +180,7 @@ func (t *openTable) flushed(i int32, size, mtime int64) {
 	s := t.slot(i)
 	s.size.Store(size)
 	s.mtime.Store(mtime)
-	s.flushed.Store(uint64(time.Now().UnixNano()))
+	s.flushed.Store(t.header().heartbeat.Load())
 }
 
 func (t *openTable) release(i int32) {
