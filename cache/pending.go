@@ -156,13 +156,13 @@ func (c *Cache) UnitDeleted(unit string, keys ...string) error {
 	return err
 }
 
-// Unmarked takes the checkpoint directories that this node writes in, and whose open
-// marker it has not put yet.
-func (c *Cache) Unmarked() (list []*Unit) {
+// Unmarked takes checkpoint directories that this node writes in, and whose open marker it
+// has not put yet, so many at most.
+func (c *Cache) Unmarked(most int) (list []*Unit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, u := range c.mu.units {
-		if u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && !u.unmarked && u.state != StateTorn && !c.isDeleting(u.Path) {
+		if len(list) < most && u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && !u.unmarked && u.state != StateTorn && !c.isDeleting(u.Path) {
 			u.marking = true
 			list = append(list, u)
 		}

@@ -54,6 +54,9 @@ func answered(err error) bool {
 	return err == nil || backend.Permanent(err) && !errors.Is(err, context.Canceled)
 }
 
+// Offline tells that the store is not known to answer.
+func (c *Cache) Offline() bool { return c.names.offline() }
+
 // offline tells that the store has not answered, and is not known to be back.
 func (n *names) offline() bool {
 	n.mu.Lock()

@@ -278,7 +278,10 @@ func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
 	c.putInOrder(closed)
 	sort.Slice(ready, func(i, j int) bool { return ready[i].seq < ready[j].seq })
 	if len(ready) > most {
-		ready, next = ready[:most], now
+		ready = ready[:most]
+		if most > 0 { // else a Release has this asked again
+			next = now
+		}
 	}
 	for _, u := range ready {
 		u.busy, u.tried = true, true

@@ -17,8 +17,10 @@ import (
 // mark puts an open marker for every checkpoint directory that this node has begun to
 // write in: other nodes do not show it until the marker goes.
 func (u *Uploader) mark() {
-	for _, unit := range u.c.Unmarked() {
+	for _, unit := range u.c.Unmarked(marksAtOnce - int(u.marking.Load())) {
+		u.marking.Add(1)
 		u.start(func() {
+			defer u.marking.Add(-1)
 			err := u.putOpen(u.ctx, unit)
 			if err != nil && u.ctx.Err() == nil {
 				u.log.Debug("cannot put an open marker yet", "unit", unit.Path, "err", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -62,6 +63,15 @@ func (u *Uploader) keepBody(p *plan) error {
 	}
 	p.body = body
 	return nil
+}
+
+// stageClosed does so with all files that were closed a while ago, and tells when to look again.
+func (u *Uploader) stageClosed() (next time.Time) {
+	files, next := u.c.ClosedFiles(earlyQuiet)
+	for _, p := range files {
+		u.stageEarly(p)
+	}
+	return next
 }
 
 // stageEarly begins with a file that is closed while its checkpoint directory is still

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -27,11 +28,15 @@ const (
 	smallBudget = 64 << 20    // of them a checkpoint keeps at most so much in memory, bytes
 	earlyQuiet  = time.Second // so long a file was closed before it goes ahead of its directory
 	unitsAtOnce = 64
-	sealersMax  = 2 // checksums are bound by the processor
-	recheckTime = 5 * time.Second
-	sweepTime   = 30 * time.Second
-	maxIdle     = time.Second // the loop looks at least this often
-	minRound    = 5 * time.Millisecond
+	marksAtOnce = 16 // open markers on their way
+	// While the store does not answer, so many units are tried at once, the others wait until it
+	// does: an outage is no reason for more requests, or for more memory, the longer it lasts.
+	unitsInOutage = 4
+	sealersMax    = 2 // checksums are bound by the processor
+	recheckTime   = 5 * time.Second
+	sweepTime     = 30 * time.Second
+	maxIdle       = time.Second // the loop looks at least this often
+	minRound      = 5 * time.Millisecond
 )
 
 // Uploader commits what the cache has that the store has not.
@@ -45,13 +50,14 @@ type Uploader struct {
 	work  sync.WaitGroup
 	parts *semaphore.Weighted // requests with data
 	seals *semaphore.Weighted
-	units *semaphore.Weighted
 	paths pathLocks
 	jobs  jobs
 	rate  rate
 
 	deleting, rechecking, sweeping, straying flag
 	holds                                    holds
+
+	attempting, marking atomic.Int64 // units taken from Due; open markers on their way
 }
 
 // New makes an uploader and gives the cache somebody who commits for programs that
@@ -73,7 +79,6 @@ func New(c *cache.Cache, cfg Config) *Uploader {
 		c: c, store: c.UploadStore(), cfg: cfg, log: cfg.Logger,
 		parts: semaphore.NewWeighted(int64(cfg.Parallel)),
 		seals: semaphore.NewWeighted(sealersMax),
-		units: semaphore.NewWeighted(unitsAtOnce),
 	}
 	u.jobs.byPath = map[string]*job{}
 	u.ctx = context.Background()
@@ -111,13 +116,15 @@ func (u *Uploader) Run(ctx context.Context) error {
 
 // round starts whatever is due and tells when to look again.
 func (u *Uploader) round() time.Time {
-	u.mark()
-	files, nextFile := u.c.ClosedFiles(earlyQuiet)
-	for _, p := range files {
-		u.stageEarly(p)
+	most, nextFile := unitsInOutage, time.Time{}
+	if !u.c.Offline() {
+		most = unitsAtOnce
+		u.mark()
+		nextFile = u.stageClosed()
 	}
-	due, nextUnit := u.c.Due(time.Now(), unitsAtOnce)
+	due, nextUnit := u.c.Due(time.Now(), max(0, most-int(u.attempting.Load())))
 	for _, unit := range due {
+		u.attempting.Add(1)
 		u.start(func() { u.attempt(unit) })
 	}
 	u.deleting.start(u, 0, u.deleteSome)
@@ -151,12 +158,8 @@ func (e errWait) Error() string { return e.reason }
 
 // attempt takes a unit as far as it goes, and gives it back.
 func (u *Uploader) attempt(unit *cache.Unit) {
-	if err := u.units.Acquire(u.ctx, 1); err != nil {
-		u.c.Release(unit, nil, 0)
-		return
-	}
 	err := u.commit(u.ctx, unit)
-	u.units.Release(1)
+	u.attempting.Add(-1)
 	var wait errWait
 	switch {
 	case err == nil, errors.Is(err, cache.ErrReopened), errors.Is(err, cache.ErrGone), u.ctx.Err() != nil:
