@@ -3,6 +3,8 @@ package uploader
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -209,5 +211,39 @@ func TestAccountingOfSparseAndLinkedFilesSurvivesARestart(t *testing.T) {
 	}
 	if n.read("run/linked") != big(1, 2<<20) {
 		t.Error("content differs")
+	}
+}
+
+// P7: a file that is evicted at the moment at which it is renamed is renamed as one that is only in
+// the store.
+func TestFileThatIsEvictedWhileItIsRenamedIsThere(t *testing.T) {
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	const files = 200
+	for i := range files {
+		n.write(fmt.Sprint("run/f", i), fmt.Sprint("content ", i))
+	}
+	n.wait()
+	for i := range files {
+		old, new := fmt.Sprint("run/f", i), fmt.Sprint("run/g", i)
+		evicted := make(chan error)
+		go func() {
+			_, _, err := n.Evict(ctx, []string{old})
+			evicted <- err
+		}()
+		time.Sleep(rand.N(200 * time.Microsecond)) // some of them in the middle
+		if err := n.Rename(ctx, old, new, 0); err != nil {
+			t.Errorf("rename: %v", err)
+		}
+		if err := <-evicted; err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("evict: %v", err)
+		}
+	}
+	n.wait()
+	for i := range files {
+		if got, want := n.read(fmt.Sprint("run/g", i)), fmt.Sprint("content ", i); got != want {
+			t.Errorf("file %d reads %q", i, got)
+		}
 	}
 }
