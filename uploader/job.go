@@ -167,6 +167,10 @@ func (j *job) upload(ctx context.Context, attr backend.Attr, unit *cache.Unit) e
 	if j.staged && j.stage.Attr == attr {
 		return nil
 	}
+	if err := j.u.files.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer j.u.files.Release(1)
 	have, err := j.resume(ctx, attr)
 	if err != nil || j.object != nil {
 		return err

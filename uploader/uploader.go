@@ -49,6 +49,7 @@ type Uploader struct {
 	ctx   context.Context // of the work in the background; ends with Run
 	work  sync.WaitGroup
 	parts *semaphore.Weighted // requests with data
+	files *semaphore.Weighted // of which they are parts, of all units
 	seals *semaphore.Weighted
 	paths pathLocks
 	jobs  jobs
@@ -78,6 +79,7 @@ func New(c *cache.Cache, cfg Config) *Uploader {
 	u := &Uploader{
 		c: c, store: c.UploadStore(), cfg: cfg, log: cfg.Logger,
 		parts: semaphore.NewWeighted(int64(cfg.Parallel)),
+		files: semaphore.NewWeighted(int64(4 * cfg.Parallel)),
 		seals: semaphore.NewWeighted(sealersMax),
 	}
 	u.jobs.byPath = map[string]*job{}
