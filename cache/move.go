@@ -86,8 +86,12 @@ func (c *Cache) plantMove(old, new string, dir uint64, remote map[string]remoteE
 	}
 	m.finish = append(m.finish, stale...)
 	for _, p := range up {
-		if _, ok := planted[p]; !ok {
-			bury(p, tombstone{After: new + p[len(old):]})
+		key := p
+		if c.dirMayBeUp(p) {
+			key += "/"
+		}
+		if _, ok := planted[key]; !ok {
+			bury(key, tombstone{After: new + p[len(old):]})
 		}
 	}
 	for _, unit := range c.remoteUnits(old, remote, up) {
@@ -126,13 +130,17 @@ func (c *Cache) replaced(old, new string) (ops []op, err error) {
 	return ops, err
 }
 
-// goingUp are the local files at and below path that may be in the store though no record
-// says so.
+// goingUp are the local files and empty directories at and below path that may be in the store
+// though no record says so.
 func (c *Cache) goingUp(path string) (out []string, err error) {
 	err = c.tree.walk(path, func(p string, st *syscall.Stat_t) error {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if !isDir(st) && c.mayBeUp(p) {
+		up := isDir(st) && c.dirMayBeUp(p)
+		if !isDir(st) {
+			c.mu.Lock()
+			up = c.mayBeUp(p)
+			c.mu.Unlock()
+		}
+		if up {
 			out = append(out, p)
 		}
 		return nil

@@ -218,6 +218,14 @@ func (c *Cache) mayBeUp(path string) bool {
 	return unknown || u != nil && (u.tried || len(u.versions) > 0)
 }
 
+// dirMayBeUp tells the same of the marker of a directory that is a unit of its own.
+func (c *Cache) dirMayBeUp(path string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := c.mu.units[path]
+	return u != nil && u.Dir && u.Class.Kind != layout.Checkpoint && u.tried
+}
+
 // bury writes a tombstone and forgets what was recorded under the key.
 func (c *Cache) bury(path string, t tombstone) error {
 	c.mu.Lock()
@@ -306,10 +314,14 @@ func (c *Cache) Rmdir(ctx context.Context, path string) error {
 		return syscall.ENOTEMPTY
 	}
 	defer c.startGoing(path)()
+	up := !unit && c.dirMayBeUp(path) // before the record is read, as in mayBeRemote
+	if known, err = c.journal.get(tableDir, path, &rec); err != nil {
+		return err
+	}
 	switch {
 	case unit && c.unitMayBeRemote(path):
 		err = c.bury(path, tombstone{Unit: true})
-	case known:
+	case known || up:
 		err = c.bury(path+"/", tombstone{})
 	}
 	if err != nil {

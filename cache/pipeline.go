@@ -390,7 +390,7 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	if err := c.journal.durably(ops...); err != nil {
 		return err
 	}
-	if err := c.unrecord(s.seq, done); err != nil {
+	if err := errors.Join(c.unrecord(s.seq, done), c.unrecordDirs(s)); err != nil {
 		return err
 	}
 	for _, d := range done {
@@ -411,6 +411,19 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	return nil
 }
 
+// MarkerPut drops the tombstone of the marker of a directory that the store has again, one that
+// the snapshot has seen: of one that has been removed since the marker has to go.
+func (c *Cache) MarkerPut(s *Snapshot) error {
+	key := s.Unit.Path + "/"
+	c.mu.Lock()
+	t, ok := c.mu.tombs[key]
+	c.mu.Unlock()
+	if !ok || t.Seq > s.seq {
+		return nil
+	}
+	return c.Deleted(key)
+}
+
 // unrecord takes back the records of files that were deleted, or renamed away, while they
 // went up: their tombstones speak, and take what was put away again.
 func (c *Cache) unrecord(seq uint64, done []Done) error {
@@ -419,6 +432,19 @@ func (c *Cache) unrecord(seq uint64, done []Done) error {
 	for _, d := range done {
 		if t, ok := c.mu.tombs[d.Path]; ok && t.Seq > seq {
 			ops = append(ops, del(tableFile, d.Path))
+		}
+	}
+	c.mu.Unlock()
+	return c.journal.write(ops...)
+}
+
+// unrecordDirs does the same with a directory of its own.
+func (c *Cache) unrecordDirs(s *Snapshot) error {
+	var ops []op
+	c.mu.Lock()
+	for _, f := range s.Files {
+		if t, ok := c.mu.tombs[f.Path+"/"]; ok && f.Type == layout.TypeDir && t.Seq > s.seq {
+			ops = append(ops, del(tableDir, f.Path))
 		}
 	}
 	c.mu.Unlock()

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,4 +83,25 @@ func TestUnmountedWithoutWaitingTheRestGoesUpAtTheNextMount(t *testing.T) {
 	m.start()
 	m.wait()
 	s.wantKeys("checkpoint_000001/f")
+}
+
+// P7: a node that starts while the store answers that it cannot serve has work, as one that starts
+// while it does not answer.
+func TestMountWhereTheStoreIsNotWellGoesOnWithWhatItHas(t *testing.T) {
+	t.Parallel()
+	s := s3Store(t)
+	m := s.mount(t, "store_timeout=2s")
+	mkdir(t, m.path("run"))
+	m.wait()
+	m.kill()
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusInternalServerError, http.StatusTooManyRequests} {
+		s.proxy.failIf(func(request) int { return status })
+		m.start()
+		write(t, m.path("run", fmt.Sprint(status)), "content")
+		m.kill()
+	}
+	s.proxy.failIf(nil)
+	m.start()
+	m.wait()
+	s.wantSame(m.path("run"), "run/")
 }

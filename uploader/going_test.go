@@ -83,3 +83,38 @@ func TestCommitOfAFileThatHasLostItsNameEnds(t *testing.T) {
 		t.Errorf("commit: %v", err)
 	}
 }
+
+// P5: a directory that is removed or renamed while its marker goes up stays away. make stress has
+// found it.
+func TestDirectoryThatGoesWhileItsMarkerGoesUpStaysAway(t *testing.T) {
+	for how, want := range map[string]string{"removed": "run/other", "renamed": "run/e/ run/other"} {
+		t.Run(how, func(t *testing.T) {
+			s := newFaulty()
+			n := startNode(t, s)
+			n.mkdir("run")
+			n.write("run/other", "content")
+			n.wait()
+			put := s.Hold(backend.OpPut, 1)
+			n.mkdir("run/d")
+			<-put.Reached()
+			var err error
+			if how == "removed" {
+				err = n.Rmdir(ctx, "run/d")
+			} else {
+				err = n.Rename(ctx, "run/d", "run/e", 0)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			put.Release()
+			n.wait()
+			if got := objects(t, s); got != want {
+				t.Errorf("the store has %q, want %q", got, want)
+			}
+			n.restart()
+			if !n.missing("run/d") {
+				t.Error("it is there again")
+			}
+		})
+	}
+}

@@ -149,7 +149,7 @@ func (u *Uploader) commitDirectory(ctx context.Context, unit *cache.Unit) error 
 		if _, err := u.store.Put(ctx, key, contentOf(nil), backend.PutOptions{Attr: dir.Attr}); err != nil {
 			return err
 		}
-		if err := u.c.Deleted(key); err != nil { // a tombstone of one before
+		if err := u.c.MarkerPut(snap); err != nil {
 			return err
 		}
 	}

@@ -151,11 +151,11 @@ func (s *Store) explain(err error) error {
 	case errors.Is(err, context.Canceled):
 		return backend.OpenError(nil, what, "open of storage path was broken off")
 	case status(err) == http.StatusTooManyRequests, status(err) == http.StatusServiceUnavailable:
-		return backend.OpenError(nil, what, "%s is busy, and asks for fewer requests; try again later", where)
+		return backend.OpenError(backend.ErrUnreachable, what, "%s is busy, and asks for fewer requests; try again later", where)
 	case wrong != nil && answered:
 		return backend.OpenError(backend.ErrConfig, what, "%s does not serve container %q like this: check the storage path and the options storage_class, kms_key and tags", where, s.where.Bucket)
-	case answered:
-		return backend.OpenError(nil, what, "%s is not well", where)
+	case answered: // as good as not
+		return backend.OpenError(backend.ErrUnreachable, what, "%s is not well", where)
 	case errors.Is(err, errNoToken):
 		return configError(what, "no Azure credentials: %s", howToLogIn)
 	case errors.As(err, &noHost) && noHost.IsNotFound:

@@ -87,9 +87,9 @@ func TestOpenSaysWhatTheServerMeans(t *testing.T) {
 		{403, "AuthorizationPermissionMismatch", backend.ErrDenied, "Storage Blob Data Contributor"},
 		{403, "AuthorizationFailure", backend.ErrDenied, "firewall"},
 		{400, "InvalidHeaderValue", backend.ErrConfig, "storage_class, kms_key and tags"},
-		{429, "TooManyRequests", nil, "fewer requests"},
-		{503, "ServerBusy", nil, "fewer requests"},
-		{500, "InternalError", nil, "is not well"},
+		{429, "TooManyRequests", backend.ErrUnreachable, "fewer requests"},
+		{503, "ServerBusy", backend.ErrUnreachable, "fewer requests"},
+		{500, "InternalError", backend.ErrUnreachable, "is not well"},
 	} {
 		setenv(t, map[string]string{"AZURE_STORAGE_SAS_TOKEN": "sv=2024-01-01&sig=" + secret})
 		url, _ := answering(t, c.status, c.code, "in words")

@@ -126,7 +126,10 @@ func (s *Store) explain(err error, loc backend.Location) error {
 		return backend.OpenError(nil, err, "open of storage path was broken off")
 	case errors.As(err, &answer):
 		if answer.Code == http.StatusTooManyRequests {
-			return backend.OpenError(nil, err, "%s asks for fewer requests; try again later", endpoint)
+			return backend.OpenError(backend.ErrUnreachable, err, "%s asks for fewer requests; try again later", endpoint)
+		}
+		if answer.Code >= http.StatusInternalServerError { // as good as no answer
+			return backend.OpenError(backend.ErrUnreachable, err, "%s is not well", endpoint)
 		}
 		return backend.OpenError(nil, err, "%s is not well", endpoint)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -60,7 +61,10 @@ func (s *Store) explain(err error, source string) error {
 	if errors.Is(err, context.Canceled) {
 		return backend.OpenError(nil, err, "open of storage path was broken off")
 	}
-	if status(err) != 0 {
+	switch code := status(err); {
+	case code >= http.StatusInternalServerError, code == http.StatusTooManyRequests: // as good as no answer
+		return backend.OpenError(backend.ErrUnreachable, err, "%s is not well", endpoint)
+	case code != 0:
 		return backend.OpenError(nil, err, "%s is not well", endpoint)
 	}
 	return backend.OpenError(backend.ErrUnreachable, fmt.Errorf("%w: %w", backend.ErrConfig, err),
