@@ -14,6 +14,7 @@ func TestGaugesTellWhatIsNotCommitted(t *testing.T) {
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
+	n.wait() // empty for as long as settle, it gets a marker, and would be one more
 	denied := &backend.Error{Op: backend.OpPut, Key: "run/…", Kind: backend.ErrDenied}
 	s.FailAlways(backend.OpPut, denied)
 	before := time.Now()
