@@ -379,22 +379,6 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 	if err := c.creating(ctx, new); err != nil {
 		return err
 	}
-	for tries := 1; ; tries++ {
-		err := c.rename(ctx, old, new, flags)
-		if !errors.Is(err, fs.ErrNotExist) || tries == 3 || !c.leftTheTree(old) && !(flags&unix.RENAME_EXCHANGE != 0 && c.leftTheTree(new)) {
-			return err
-		}
-	}
-}
-
-// leftTheTree tells whether a file that this node has committed or fetched is only in the store: it
-// may have been evicted while it was being renamed.
-func (c *Cache) leftTheTree(path string) bool {
-	var e remoteEntry
-	return !c.tree.exists(path) && c.names.fromRecord(path, &e)
-}
-
-func (c *Cache) rename(ctx context.Context, old, new string, flags uint32) error {
 	if flags&unix.RENAME_EXCHANGE != 0 {
 		if err := text(old); err != nil { // something gets this name
 			return err
