@@ -55,7 +55,6 @@ func TestRecoveryMeasured(t *testing.T) {
 		t.Errorf("usable after %s, goal 5 s", worst)
 	}
 	figure("recovery, %d starts after a kill, %d files to go up and %d committed: mounted after %.2f s at most, a file of each kind read and a new one written after %.2f s at most", starts, dirty, clean, mounted.Seconds(), worst.Seconds())
-	m.kill()
 }
 
 func wordsOf(name string, i int) string { return strings.Repeat(fmt.Sprint(name, i, "\n"), 20) }
