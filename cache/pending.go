@@ -157,12 +157,13 @@ func (c *Cache) UnitDeleted(unit string, keys ...string) error {
 }
 
 // Unmarked takes checkpoint directories that this node writes in, and whose open marker it
-// has not put yet, so many at most.
+// has not put yet, so many at most. Torn ones are among them: the daemon may have died before
+// it had put one, and what the other nodes have published would show as the whole.
 func (c *Cache) Unmarked(most int) (list []*Unit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, u := range c.mu.units {
-		if len(list) < most && u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && !u.unmarked && u.state != StateTorn && !c.isDeleting(u.Path) {
+		if len(list) < most && u.Dir && u.Class.Kind == layout.Checkpoint && u.members && !u.marked && !u.marking && !u.unmarked && !c.isDeleting(u.Path) {
 			u.marking = true
 			list = append(list, u)
 		}
