@@ -34,6 +34,7 @@ type model struct {
 	store *faulty.Store
 	files map[string]string
 	modes map[string]uint32   // of those that were set since
+	by    map[string]*node    // on which node that was
 	past  map[string][]string // by checkpoint directory: the files it has had since the last commit
 	dirty [2]bool
 	seq   int
@@ -150,9 +151,17 @@ func (m *model) moved(old, new string) {
 	m.files[new] = m.files[old]
 	delete(m.modes, new)
 	if mode, ok := m.modes[old]; ok {
-		m.modes[new] = mode
+		m.modes[new], m.by[new] = mode, m.by[old]
 	}
 	m.gone(old)
+}
+
+// emptied is told before a node opens a file with O_TRUNC. One that the node has written itself
+// keeps the mode that it has there, for the store is not asked (P8).
+func (m *model) emptied(n *node, p string) {
+	if m.by[p] != n {
+		delete(m.modes, p)
+	}
 }
 
 func (m *model) gone(p string) {
@@ -191,7 +200,7 @@ func TestModelOfTwoNodes(t *testing.T) {
 			rt.Fatal(err)
 		}
 		s := newFaulty()
-		m := &model{t: rt, store: s, files: map[string]string{}, modes: map[string]uint32{}, past: map[string][]string{}}
+		m := &model{t: rt, store: s, files: map[string]string{}, modes: map[string]uint32{}, by: map[string]*node{}, past: map[string][]string{}}
 		for i := range m.nodes {
 			m.nodes[i] = startNode(t, s, func(c *cache.Config) {
 				c.Dir = fmt.Sprintf("%s/%d", dir, i)

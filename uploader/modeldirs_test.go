@@ -24,6 +24,7 @@ func (m *model) Checkpoint(t *rapid.T) {
 	for _, f := range []string{"f0", "f1", "sub/f2"} {
 		m.ensureDir(n, path.Dir(in+"/"+f))
 		c := m.content()
+		m.emptied(n, u+"/"+f)
 		n.write(in+"/"+f, c)
 		m.files[u+"/"+f] = c
 	}

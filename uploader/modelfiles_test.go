@@ -18,6 +18,7 @@ func (m *model) Write(t *rapid.T) {
 		m.absent(n, p)
 	}
 	c := m.content()
+	m.emptied(n, p)
 	n.write(p, c)
 	m.files[p] = c
 	if got := n.read(p); got != c {
@@ -57,6 +58,9 @@ func (m *model) Truncate(t *rapid.T) {
 	p := m.any()
 	size := rapid.SampledFrom([]int{0, 3, 1500, 2 << 20}).Draw(t, "to")
 	m.there(n, p)
+	if size == 0 {
+		m.emptied(n, p)
+	}
 	if err := n.Truncate(ctx, p, int64(size)); err != nil {
 		t.Fatalf("truncate %s: %v", p, err)
 	}
@@ -72,7 +76,7 @@ func (m *model) Chmod(t *rapid.T) {
 	if err := n.Chmod(ctx, p, mode); err != nil {
 		t.Fatalf("chmod %s: %v", p, err)
 	}
-	m.modes[p] = mode
+	m.modes[p], m.by[p] = mode, n
 	m.compareFile(t, n, p)
 }
 
@@ -140,7 +144,7 @@ func (m *model) LinkAndUnlink(t *rapid.T) {
 	m.compareFile(t, n, new)
 	if rapid.Bool().Draw(t, "commit between") {
 		if mode, ok := m.modes[old]; ok {
-			m.modes[new] = mode
+			m.modes[new], m.by[new] = mode, m.by[old]
 		}
 		m.noteUnits()
 		m.commitNode(n)
