@@ -97,12 +97,34 @@ func (c *Cache) collectRemote(ctx context.Context, path string, out map[string]r
 	if err != nil && !errors.Is(err, errOffline) {
 		return err
 	}
+	if err == nil {
+		list = append(list, c.onlyHere(ctx, path, list)...)
+	}
 	for _, e := range list {
 		if err := c.collectRemote(ctx, join(path, e.Name), out); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// onlyHere drops, of what is in a local directory and not in its remote listing, the copies of
+// files that others have deleted: renamed along, they would go up again. It gives the directories.
+func (c *Cache) onlyHere(ctx context.Context, path string, remote []DirEntry) (dirs []DirEntry) {
+	local, err := c.tree.names(path)
+	if err != nil {
+		return nil
+	}
+	shown := make(map[string]bool, len(remote))
+	for _, e := range remote {
+		shown[e.Name] = true
+	}
+	for _, e := range c.hereStill(ctx, path, local, shown) {
+		if e.Type == syscall.S_IFDIR && !shown[e.Name] {
+			dirs = append(dirs, e)
+		}
+	}
+	return dirs
 }
 
 func (c *Cache) collectFile(ctx context.Context, path string, e remoteEntry, out map[string]remoteEntry) error {

@@ -178,3 +178,34 @@ func TestRenamedOutOfACheckpointThatIsPublishedItIsNotThereTwice(t *testing.T) {
 		})
 	}
 }
+
+// A clean copy of what another node has moved away, or deleted, is not renamed along with its
+// directory: under the new name it would go up again.
+func TestFileThatAnotherNodeHasMovedAwayDoesNotComeBackWithARename(t *testing.T) {
+	t.Parallel()
+	store := newFaulty()
+	a, b := startNode(t, store), startNode(t, store)
+	a.mkdir("run")
+	a.mkdir("run/t2")
+	a.mkdir("run/t2/checkpoint_000000")
+	a.mkdir("run/t2/checkpoint_000000/sub")
+	a.write("run/t2/checkpoint_000000/f0", "f0")
+	a.write("run/t2/checkpoint_000000/sub/f2", "f2")
+	a.write("run/t2/notes", "notes")
+	a.wait()
+	eventually(t, "the other node sees it", func() bool { return !b.missing("run/t2/checkpoint_000000/sub/f2") })
+	for old, new := range map[string]string{"run/t2/checkpoint_000000/sub/f2": "run/c", "run/t2/notes": "run/notes"} {
+		if err := b.Rename(ctx, old, new, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.wait()
+	if err := a.Rename(ctx, "run/t2", "run/t1", 0); err != nil {
+		t.Fatal(err)
+	}
+	a.wait()
+	want := "run/c run/notes run/t1/checkpoint_000000/f0"
+	if got := objects(t, store); got != want {
+		t.Errorf("the store has %s, want %s", got, want)
+	}
+}
