@@ -178,9 +178,35 @@ func (c *Cache) MarkerIntent(u *Unit) error {
 	c.mu.Lock()
 	delete(c.mu.strays, u.Path) // its commit takes the marker away
 	c.mu.Unlock()
-	err := c.journal.durably(put(tableOpen, u.Path, openRecord{time.Now()}))
+	err := c.journal.durably(put(tableOpen, u.Path, openRecord{Since: time.Now()}))
 	killpoint.At(killpoint.MarkerIntent)
 	return err
+}
+
+// MarkedAnew tells whether an earlier start has put the marker for a directory that was made again
+// and waits to replace the one before it. What other nodes have published since is known by being
+// younger than that marker.
+func (c *Cache) MarkedAnew(u *Unit) (bool, error) {
+	c.mu.Lock()
+	old := c.mu.tombs[u.Path]
+	c.mu.Unlock()
+	var r openRecord
+	found, err := c.journal.get(tableOpen, u.Path, &r)
+	return found && old.Unit && r.Anew == old.Seq, err
+}
+
+// OpenMarkerPut records that the open marker is in the store.
+func (c *Cache) OpenMarkerPut(u *Unit) error {
+	c.mu.Lock()
+	old := c.mu.tombs[u.Path]
+	c.mu.Unlock()
+	if old.Unit {
+		if err := c.journal.write(put(tableOpen, u.Path, openRecord{time.Now(), old.Seq})); err != nil {
+			return err
+		}
+	}
+	c.Marked(u, true)
+	return nil
 }
 
 // WantsMarker tells whether a unit still is one that is written here, and has no open
@@ -194,11 +220,23 @@ func (c *Cache) WantsMarker(u *Unit) bool {
 // Marked says whether the open marker is in the store.
 func (c *Cache) Marked(u *Unit, ok bool) {
 	c.mu.Lock()
-	u.marked, u.marking = ok, false
+	u.marked, u.marking, u.markedAt = ok, false, time.Now()
 	u.unmarked = u.unmarked && !ok
 	c.notify()
 	c.mu.Unlock()
 	c.poke()
+}
+
+// MarkedFor lists the units whose open marker has been in the store for at least so long.
+func (c *Cache) MarkedFor(long time.Duration) (list []*Unit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, u := range c.mu.units {
+		if u.marked && time.Since(u.markedAt) >= long {
+			list = append(list, u)
+		}
+	}
+	return list
 }
 
 // HasMarker tells the same.

@@ -29,7 +29,7 @@ func someRecords() []op {
 		put(tableStage, unit+"/f", stageRecord{ID: id}),
 		put(tableTorn, unit, tornRecord{Since: time.Unix(0, 0), Why: "why", Files: []string{unit + "/f"}, Inos: []uint64{42}}),
 		put(tableTracker, trackerKey(tracker), tracker),
-		put(tableOpen, unit, openRecord{time.Unix(0, 0)}),
+		put(tableOpen, unit, openRecord{Since: time.Unix(0, 0)}),
 		put(tableOwn, unit, ownRecord{Generation: 2}),
 		put(tableMoved, "run/moved", movedRecord{Seq: 8, Key: "run/from", ETag: "x", Size: 5}),
 		put(tableIntent, "run/a", renameIntent{Seq: 9, Old: "run/a", New: "run/b", Ino: 42}),

@@ -129,6 +129,9 @@ type trackerRecord struct {
 // openRecord says since when this node writes in a checkpoint directory.
 type openRecord struct {
 	Since time.Time `json:"since"`
+	// Anew is the number of the tombstone of the directory that was here before, if the marker
+	// was put for the one that was made after it.
+	Anew uint64 `json:"anew,omitempty"`
 }
 
 // ownRecord says that this node has published (part of) a checkpoint directory.

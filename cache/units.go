@@ -40,11 +40,12 @@ type Unit struct {
 	publishing bool
 	gone       bool // deleted, or renamed away
 	sealed     bool
-	shrinking  uint64 // when it, committed, began to lose members, of which it has only lost some since; else 0
-	members    bool   // a file was made in the directory; an empty checkpoint is none yet
-	marked     bool   // our open marker is in the store
-	marking    bool   // or on its way
-	unmarked   bool   // it has been deleted, and nothing was written since
+	shrinking  uint64    // when it, committed, began to lose members, of which it has only lost some since; else 0
+	members    bool      // a file was made in the directory; an empty checkpoint is none yet
+	marked     bool      // our open marker is in the store
+	markedAt   time.Time // since when
+	marking    bool      // or on its way
+	unmarked   bool      // it has been deleted, and nothing was written since
 	versions   []*trackerRecord
 	state      State
 	reason     string

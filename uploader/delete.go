@@ -141,6 +141,7 @@ func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
 			objects = append(objects, key)
 		}
 	}
+	u.takes(unit, last)
 	for _, batch := range []struct {
 		keys []string
 		done killpoint.Step

@@ -2,6 +2,7 @@ package uploader
 
 import (
 	"context"
+	"errors"
 	"hash"
 	"io"
 	"os"
@@ -49,6 +50,19 @@ func (u *Uploader) putOpen(ctx context.Context, unit *cache.Unit) error {
 		return err
 	}
 	defer unlock()
+	anew, err := u.c.MarkedAnew(unit)
+	if err != nil {
+		return err
+	}
+	if anew {
+		_, err := u.store.Head(ctx, layout.OpenKey(unit.Path, u.c.Node()))
+		if err == nil {
+			u.c.Marked(unit, true)
+		}
+		if !errors.Is(err, backend.ErrNotExist) {
+			return err
+		}
+	}
 	if err := u.c.MarkerIntent(unit); err != nil {
 		return err
 	}
@@ -59,8 +73,7 @@ func (u *Uploader) putOpen(ctx context.Context, unit *cache.Unit) error {
 		return err
 	}
 	killpoint.At(killpoint.MarkerPut)
-	u.c.Marked(unit, true)
-	return nil
+	return u.c.OpenMarkerPut(unit)
 }
 
 // putMarker writes a marker. The caller holds the lock on its key.

@@ -107,7 +107,7 @@ func TestWhatIsWrittenWhileTheCacheIsEmptiedIsNotLost(t *testing.T) {
 	n.mkdir("run")
 	n.write("run/a", "")
 	must(n, n.commitAll())
-	const writes = 40
+	const writes = 12
 	for range writes {
 		var emptier sync.WaitGroup
 		emptier.Go(func() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,12 +21,23 @@ func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
 		if err := u.ensureMarker(ctx, s.Unit); err != nil {
 			return err
 		}
+		if err := u.letClaim(s.Unit.Path); err != nil {
+			return err
+		}
 	}
 	if aside, err := u.clashes(ctx, s); aside || err != nil {
 		return err
 	}
 	if s.Unit.Dir {
 		if err := u.overtaken(ctx, s); err != nil {
+			return err
+		}
+		left, err := u.leftIn(ctx, s)
+		if err != nil {
+			return err
+		}
+		s.left = left
+		if err := u.takeOldMarkers(ctx, s); err != nil {
 			return err
 		}
 		removed, err := u.removals(ctx, s)
@@ -256,45 +266,4 @@ func (u *Uploader) putManifest(ctx context.Context, m *layout.Manifest) error {
 	}
 	_, err = u.store.Put(ctx, layout.ManifestKey(m.Unit, m.Node), contentOf(b), backend.PutOptions{})
 	return err
-}
-
-// removeOld deletes the keys of members that are no longer there; and, where the
-// directory was deleted and made again, everything that the one before it left.
-func (u *Uploader) removeOld(ctx context.Context, s *sealedUnit) error {
-	var keys []string
-	here := make(map[string]bool, len(s.Files))
-	for _, f := range s.Files {
-		here[f.Path] = true
-	}
-	for _, key := range s.Removed {
-		if !here[key] {
-			keys = append(keys, key)
-		}
-	}
-	if s.Replaces {
-		old, err := u.everythingOf(ctx, s.Unit.Path)
-		if err != nil {
-			return err
-		}
-		for _, key := range old {
-			if !here[strings.TrimSuffix(key, "/")] && key != layout.ManifestKey(s.Unit.Path, u.c.Node()) && key != layout.OpenKey(s.Unit.Path, u.c.Node()) {
-				keys = append(keys, key)
-			}
-		}
-	}
-	if len(keys) == 0 {
-		return nil
-	}
-	return u.store.Delete(ctx, keys...)
-}
-
-// everythingOf lists the objects of a checkpoint directory, then its manifests and
-// markers.
-func (u *Uploader) everythingOf(ctx context.Context, unit string) (keys []string, err error) {
-	for _, prefix := range []string{unit + "/", layout.UnitsPrefix(unit)} {
-		if err := listAll(ctx, u.store, prefix, func(o backend.Object) { keys = append(keys, o.Key) }); err != nil {
-			return nil, err
-		}
-	}
-	return keys, nil
 }

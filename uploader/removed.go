@@ -13,16 +13,20 @@ import (
 // stands in the manifest of another node. What was declared before is kept for as long as
 // that manifest is there.
 func (u *Uploader) removals(ctx context.Context, s *sealedUnit) ([]layout.Removed, error) {
+	gone := s.Removed
 	before, err := u.c.OwnRemoved(s.Unit)
-	if err != nil || s.Replaces || len(s.Removed) == 0 && len(before) == 0 {
-		return nil, err // of a directory that replaces another one all manifests go
+	if s.Replaces { // the manifests that this spoke of go
+		gone, before = s.left, nil
+	}
+	if err != nil || len(gone) == 0 && len(before) == 0 {
+		return nil, err
 	}
 	others, err := u.manifestsOfOthers(ctx, s.Unit.Path)
 	if err != nil {
 		return nil, err
 	}
 	void := map[string]bool{}
-	for _, key := range s.Removed {
+	for _, key := range gone {
 		void[strings.TrimPrefix(strings.TrimSuffix(key, "/"), s.Unit.Path+"/")] = true
 	}
 	for _, f := range s.Files {

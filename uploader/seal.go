@@ -39,6 +39,7 @@ type sealedUnit struct {
 	*cache.Snapshot
 	manifest *layout.Manifest
 	plans    []*plan
+	left     []string // with Replaces: what the store has of the directory that was deleted
 }
 
 // seal is the first step: the unit's files are closed and on the local disk, their

@@ -55,8 +55,9 @@ type Uploader struct {
 	jobs  jobs
 	rate  rate
 
-	deleting, rechecking, sweeping, straying flag
-	holds                                    holds
+	deleting, rechecking, sweeping, straying, claiming flag
+	taken                                              taken
+	holds                                              holds
 
 	attempting, marking atomic.Int64 // units taken from Due; open markers on their way
 }
@@ -132,6 +133,7 @@ func (u *Uploader) round() time.Time {
 	u.deleting.start(u, 0, u.deleteSome)
 	u.straying.start(u, 0, u.dropStrays)
 	u.rechecking.start(u, recheckTime, u.c.Recheck)
+	u.claiming.start(u, claimEvery, u.claim)
 	u.sweeping.start(u, sweepTime, u.sweepStages)
 	return earliest(time.Now().Add(maxIdle), nextFile, nextUnit)
 }
