@@ -23,11 +23,15 @@
 //
 // # Where to read
 //
-//	open, close    handle.go, opens.go, tracker.go
-//	names          namespace.go, move.go (rename), lookup.go, names.go, view.go, reach.go (outages)
-//	hydrate        hydrate.go
+//	open, close    handle.go, create.go, close.go, opens.go, tracker.go
+//	names          make.go, remove.go, rename.go and move.go; lookup.go, names.go, probe.go,
+//	               listing.go, view.go, reach.go (outages)
+//	hydrate        hydrate.go, fetch.go (one download), fetchrun.go and fetchwork.go (its
+//	               requests), fetchread.go (its readers), fetchend.go (the check), prefetch.go
+//	evict          evict.go, reserve.go
 //	recover        recover.go, torn.go
-//	units          units.go; the uploader's side is pipeline.go and pending.go
+//	units          units.go, due.go (whose turn it is), named.go (what a tracker waits for)
+//	commit         the uploader's side, in order: snapshot.go, pipeline.go, committed.go; pending.go
 //
 // # Locks
 //
