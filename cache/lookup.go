@@ -230,9 +230,12 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	remote, err := c.remoteNames(ctx, path)
+	remote, hidden, err := c.remoteListing(ctx, path)
 	if err != nil && !errors.Is(err, errOffline) {
 		return nil, err
+	}
+	if hidden { // nothing of it, not even what is here: the other node may be done with it at any moment
+		return nil, nil
 	}
 	shown := make(map[string]bool, len(local)) // of the local names: whether the listing has them
 	for _, e := range local {
@@ -259,12 +262,19 @@ func (c *Cache) ReadDir(ctx context.Context, path string) ([]DirEntry, error) {
 
 // remoteNames lists the remote names of a directory that may be shown.
 func (c *Cache) remoteNames(ctx context.Context, path string) ([]DirEntry, error) {
+	list, _, err := c.remoteListing(ctx, path)
+	return list, err
+}
+
+// remoteListing does so; and tells whether the directory is one of a checkpoint that another
+// node is writing, and this one is not.
+func (c *Cache) remoteListing(ctx context.Context, path string) (list []DirEntry, hidden bool, err error) {
 	// A deletion may be carried out while the store is asked: then the name is in the
 	// answer, and the tombstone gone.
 	before := c.buriedIn(path)
-	entries, err := c.names.children(ctx, path)
+	entries, hidden, err := c.names.children(ctx, path)
 	if err != nil {
-		return nil, err
+		return nil, hidden, err
 	}
 	out := make([]DirEntry, 0, entries.len())
 	entries.each(func(name string, e *remoteEntry) {
@@ -282,13 +292,13 @@ func (c *Cache) remoteNames(ctx context.Context, path string) ([]DirEntry, error
 		}
 		out = append(out, d)
 	})
-	return out, nil
+	return out, hidden, nil
 }
 
 // children gives the remote entries of a directory, by name, with those that were
 // renamed here.
-func (n *names) children(ctx context.Context, path string) (nameSet, error) {
-	out, err := n.inStore(ctx, path)
+func (n *names) children(ctx context.Context, path string) (out nameSet, hidden bool, err error) {
+	out, hidden, err = n.inStore(ctx, path)
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
 	for p, r := range n.c.mu.moved {
@@ -296,24 +306,24 @@ func (n *names) children(ctx context.Context, path string) (nameSet, error) {
 			out.set(base(p), r.entry())
 		}
 	}
-	return out, err
+	return out, hidden, err
 }
 
-func (n *names) inStore(ctx context.Context, path string) (nameSet, error) {
+func (n *names) inStore(ctx context.Context, path string) (out nameSet, hidden bool, err error) {
 	class := n.c.cfg.Layout.Classify(path, true)
 	if path != "" && class.Kind == layout.Checkpoint {
 		v, err := n.view(ctx, class.Unit)
 		if err != nil {
-			return nameSet{}, err
+			return nameSet{}, false, err
 		}
 		if !v.visible {
-			return nameSet{}, nil
+			return nameSet{}, true, nil
 		}
 		rel := ""
 		if path != class.Unit {
 			rel = path[len(class.Unit)+1:]
 		}
-		return v.children(rel), nil
+		return v.children(rel), false, nil
 	}
 	n.mu.Lock()
 	d := n.dir(path)
@@ -323,16 +333,15 @@ func (n *names) inStore(ctx context.Context, path string) (nameSet, error) {
 	}
 	fresh := !d.listed.IsZero() && time.Since(d.listed) < limit
 	n.mu.Unlock()
-	var err error
 	if !fresh {
 		err = n.list(ctx, path, limit)
 		if err != nil && !errors.Is(err, errOffline) {
-			return nameSet{}, err
+			return nameSet{}, false, err
 		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.dir(path).entries.clone(), err
+	return n.dir(path).entries.clone(), false, err
 }
 
 // shadow makes sure that a directory is in the tree, if it is one in the store.

@@ -93,11 +93,11 @@ func (c *Cache) collectRemote(ctx context.Context, path string, out map[string]r
 	case !c.mayHoldRemote(path):
 		return nil
 	}
-	list, err := c.remoteNames(ctx, path)
+	list, hidden, err := c.remoteListing(ctx, path)
 	if err != nil && !errors.Is(err, errOffline) {
 		return err
 	}
-	if err == nil {
+	if err == nil && !hidden {
 		list = append(list, c.onlyHere(ctx, path, list)...)
 	}
 	for _, e := range list {

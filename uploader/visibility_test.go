@@ -2,6 +2,9 @@ package uploader
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/cache"
+	"github.com/trainfs/trainfs/layout"
 )
 
 // P3, through a mount: at any moment another node sees all of a checkpoint or nothing.
@@ -399,4 +403,42 @@ func TestMemberOfANamedCheckpointGoesThoughTheTrackerIsNotPublished(t *testing.T
 	if got := objects(t, s); got != "run/checkpoint_000000/optimizer run/latest" {
 		t.Errorf("at the end: %s", got)
 	}
+}
+
+// While another node writes again in a checkpoint that this one has copies of, a listing shows
+// nothing of it: judged one by one, some of the copies would be hidden, and those that are looked
+// at after the other node's commit not. The copies stay.
+func TestListingOfACheckpointThatIsWrittenAgainShowsNoneOfItsCopies(t *testing.T) {
+	t.Parallel()
+	store := newFaulty()
+	a, b := startNode(t, store, func(c *cache.Config) { c.Settle = time.Hour }), startNode(t, store)
+	const unit = "run/checkpoint_000001"
+	a.mkdir("run")
+	a.mkdir(unit)
+	a.write(unit+"/f0", "f0")
+	a.write(unit+"/f1", "f1")
+	commit := func() {
+		t.Helper()
+		if err := a.up.Commit(ctx, []string{unit}); err != nil {
+			t.Fatal(err)
+		}
+		a.wait(unit)
+	}
+	commit()
+	eventually(t, "the other node sees it", func() bool { return b.names(unit) == "f0 f1" })
+	b.read(unit + "/f0")
+	b.read(unit + "/f1")
+
+	a.write(unit+"/f1", "f1 again")
+	eventually(t, "its open marker is in the store", func() bool {
+		return slices.Contains(allKeys(t, store), layout.OpenKey(unit, a.Node()))
+	})
+	if got := b.names(unit); got != "" {
+		t.Errorf("while it is written again it shows %q", got)
+	}
+	if _, err := os.Stat(filepath.Join(b.cfg.Dir, "tree", unit, "f0")); err != nil {
+		t.Errorf("the copy of what has not changed: %v", err)
+	}
+	commit()
+	eventually(t, "the other node sees it again", func() bool { return b.names(unit) == "f0 f1" && b.read(unit+"/f1") == "f1 again" })
 }
