@@ -169,6 +169,7 @@ func (c *Cache) Rmdir(ctx context.Context, path string) error {
 			}
 		}
 	}
+	c.dropShadows(ctx, path)
 	if names, err := c.tree.names(path); err != nil {
 		return err
 	} else if len(names) > 0 {

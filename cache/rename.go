@@ -176,6 +176,7 @@ func (c *Cache) exchange(ctx context.Context, a, b string) error {
 // prepareTarget makes what a rename replaces local enough to be replaced.
 func (c *Cache) prepareTarget(ctx context.Context, new string, flags uint32) error {
 	if c.tree.exists(new) {
+		c.dropShadows(ctx, new)
 		return nil
 	}
 	info, err := c.remoteInfo(ctx, new)

@@ -109,3 +109,17 @@ func (c *Cache) vanished(unit string, v *unitView) bool {
 	c.names.forget(unit)
 	return true
 }
+
+// dropShadows takes what other nodes have deleted or renamed of the checkpoint directories right
+// in a local directory, which no listing shows: it would not be empty.
+func (c *Cache) dropShadows(ctx context.Context, dir string) {
+	local, err := c.tree.names(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range local {
+		if p := join(dir, e.Name); e.Type == syscall.S_IFDIR && c.isUnit(p) && !c.owns(p) {
+			c.hiddenUnit(ctx, p)
+		}
+	}
+}
