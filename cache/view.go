@@ -236,6 +236,8 @@ func (n *names) readUnit(ctx context.Context, unit string, m *unitMarks, v *unit
 				exact = false
 			}
 			delete(said, rel)
+		} else if !e.dir {
+			exact = false // another tool's, or of a commit that has begun since the marks were read
 		}
 		v.entries[rel] = e
 	}

@@ -1,6 +1,7 @@
 package uploader
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -59,5 +60,37 @@ func TestLookThatBeganBeforeACommitAnswersNobodyWhoAsksAfterIt(t *testing.T) {
 				t.Errorf("%s is not seen after its commit", c.look)
 			}
 		})
+	}
+}
+
+// A look at a checkpoint of which nothing was there yet when its marks were read sees an object
+// of the burst that has begun since: that alone is not shown.
+func TestLookThatAFirstCommitOvertakesShowsNoPartOfIt(t *testing.T) {
+	t.Parallel()
+	const unit = "run/checkpoint_000000"
+	s := newHooked()
+	s.fill(t, "run/before", "")
+	b := startNode(t, s, func(c *cache.Config) { c.ListTTL = time.Hour })
+	caught, free := s.catch(backend.OpList, layout.UnitsPrefix(unit))
+	shown := make(chan string, 1)
+	s.fill(t, unit+"/", "") // it is there, as another tool makes a directory
+	go func() {
+		list, err := b.ReadDir(ctx, unit)
+		if err != nil {
+			shown <- ""
+			return
+		}
+		var names []string
+		for _, e := range list {
+			names = append(names, e.Name)
+		}
+		shown <- strings.Join(names, " ")
+	}()
+	<-caught
+	s.fill(t, layout.OpenKey(unit, "another"), "{}")
+	s.fill(t, unit+"/f0", "f0")
+	free()
+	if got := <-shown; got != "" {
+		t.Errorf("it shows %q", got)
 	}
 }
