@@ -15,9 +15,9 @@ import "strings"
 func (c *Cache) startDeleting(list []Tombstone) {
 	for _, t := range list {
 		path := strings.TrimSuffix(t.Key, "/")
-		c.mu.deleting[path] = t.Unit
-		if unit := c.unitPath(path); unit != path {
-			c.mu.deleting[unit] = c.mu.deleting[unit]
+		c.mu.deleting[path] = c.mu.deleting[path] || t.Unit
+		if _, ok := c.mu.deleting[c.unitPath(path)]; !ok {
+			c.mu.deleting[c.unitPath(path)] = false
 		}
 	}
 }

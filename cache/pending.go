@@ -239,7 +239,15 @@ func (c *Cache) MarkedFor(long time.Duration) (list []*Unit) {
 	return list
 }
 
-// HasMarker tells the same.
+// KeepsMarker tells whether a unit still is one that is written here, and has its open marker in
+// the store.
+func (c *Cache) KeepsMarker(u *Unit) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.units[u.Path] == u && u.marked
+}
+
+// HasMarker tells whether the open marker is in the store.
 func (c *Cache) HasMarker(u *Unit) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,11 +12,11 @@ import "time"
 type takenApart struct {
 	shown   map[string]struct{} // names
 	at      time.Time           // of the last listing
-	removed bool                // something in the directory has been removed of late
-	gone    bool                // the directory itself
+	removed time.Time           // when something in the directory was last removed here
+	gone    time.Time           // when the directory itself was
 }
 
-// takingApartTakes is for how long after its listing a directory may be taken apart.
+// takingApartTakes is for how long after a removal in it a directory is being taken apart.
 const takingApartTakes = time.Minute
 
 // listed notes that a program has been shown dir, a checkpoint directory or one in it.
@@ -29,36 +29,40 @@ func (n *names) listed(dir string, entries []DirEntry) {
 	defer n.mu.Unlock()
 	now := time.Now()
 	for d, t := range n.apart {
-		if now.Sub(t.at) > takingApartTakes {
+		if now.Sub(t.at) > takingApartTakes && now.Sub(t.removed) > takingApartTakes {
 			delete(n.apart, d)
 		}
 	}
-	last := n.apart[dir]
-	n.apart[dir] = &takenApart{shown: shown, at: now, removed: last != nil && last.removed}
+	t := &takenApart{shown: shown, at: now}
+	if last := n.apart[dir]; last != nil {
+		t.removed = last.removed
+	}
+	n.apart[dir] = t
 }
 
 // takenFrom notes that path has been removed here.
 func (n *names) takenFrom(path string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	now := time.Now()
 	if t := n.apart[parent(path)]; t != nil {
-		t.removed = true
+		t.removed = now
 	}
 	if t := n.apart[path]; t != nil {
-		t.gone = true
+		t.gone = now
 	}
 }
 
 // cameSince tells whether path, in a directory that is being taken apart, is nothing that the
-// program was shown, or a directory in it that it has removed.
+// program was shown, or a directory that it has removed since it was shown it.
 func (n *names) cameSince(path string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	t := n.apart[parent(path)]
-	if t == nil || !t.removed || time.Since(t.at) > takingApartTakes {
+	if t == nil || time.Since(t.removed) > takingApartTakes {
 		return false
 	}
-	if below := n.apart[path]; below != nil && below.gone {
+	if below := n.apart[path]; below != nil && below.gone.After(t.at) {
 		return true
 	}
 	_, shown := t.shown[base(path)]

@@ -121,6 +121,10 @@ func build(root string) error {
 	if err := buildTo(trainfs, flags...); err != nil {
 		return err
 	}
+	// Debian's Python is the one that has torch and fsspec (scripts/setup), whatever else is in PATH.
+	if err := os.Symlink(python, filepath.Join(bin, "python3")); err != nil {
+		return err
+	}
 	return os.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 }
 

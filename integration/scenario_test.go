@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -44,12 +43,6 @@ func gcsStore(t *testing.T) *store {
 
 // pluginStore is a directory behind the plug-in for fsspec.
 func pluginStore(t *testing.T) *store {
-	if out, err := exec.Command("python3", "-c", "import fsspec").CombinedOutput(); err != nil {
-		if os.Getenv("TRAINFS_TEST_FSSPEC") != "" {
-			t.Fatalf("%v: %s", err, out)
-		}
-		t.Skip("python3 has no fsspec: see docs/plugins.md")
-	}
 	scripts, err := filepath.Abs("../scripts")
 	must(t, err)
 	env := []string{"PATH=" + scripts + ":" + os.Getenv("PATH")}

@@ -3,6 +3,7 @@ package uploader
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -38,10 +39,12 @@ func (u *Uploader) takes(unit string, keys []string) (markers []string) {
 	}
 	u.taken.mu.Lock()
 	defer u.taken.mu.Unlock()
+	now := time.Now()
 	if u.taken.at == nil {
 		u.taken.at = map[string]time.Time{}
 	}
-	u.taken.at[unit] = time.Now()
+	maps.DeleteFunc(u.taken.at, func(_ string, at time.Time) bool { return now.Sub(at) >= claimTime })
+	u.taken.at[unit] = now
 	return markers
 }
 
@@ -54,7 +57,6 @@ func (u *Uploader) letClaim(unit string) error {
 	if ok && time.Since(at) < claimTime {
 		return errWait{"was deleted and made again, and waits for other nodes that may still write there"}
 	}
-	delete(u.taken.at, unit)
 	return nil
 }
 
@@ -87,8 +89,8 @@ func (u *Uploader) claimOne(ctx context.Context, unit *cache.Unit) error {
 		return err
 	}
 	defer unlock()
-	if !u.c.HasMarker(unit) {
-		return nil
+	if !u.c.KeepsMarker(unit) {
+		return nil // published or deleted meanwhile
 	}
 	_, err = u.store.Head(ctx, key)
 	if !errors.Is(err, backend.ErrNotExist) {

@@ -2,7 +2,6 @@ package uploader
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -57,9 +56,12 @@ func (u *Uploader) leftIn(ctx context.Context, s *sealedUnit) (keys []string, er
 		u.c.Marked(s.Unit, false) // another node has deleted the directory, too: with a new marker, again
 		return nil, cache.ErrReopened
 	}
+	seen := make(map[string]bool, len(s.Removed))
+	for _, key := range s.Removed {
+		seen[key] = true
+	}
 	for _, o := range all {
-		seen := slices.Contains(s.Removed, o.Key)
-		if o.Key != manifest && o.Key != marker && (o.Modified.Before(since) || seen && o.Modified.Equal(since)) {
+		if o.Key != manifest && o.Key != marker && (o.Modified.Before(since) || seen[o.Key] && o.Modified.Equal(since)) {
 			keys = append(keys, o.Key)
 		}
 	}

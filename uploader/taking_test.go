@@ -53,6 +53,38 @@ func TestCheckpointIsRemovedThoughAnotherNodesPartComesMeanwhile(t *testing.T) {
 	}
 }
 
+// P5: a directory that was removed and made again, and in which the program has been shown another
+// node's files since, is not empty to rmdir.
+func TestDirectoryThatWasMadeAgainAndShownIsNotTakenAlong(t *testing.T) {
+	t.Parallel()
+	store := newFaulty()
+	a, b := startNode(t, store), startNode(t, store)
+	const unit, dir = "run/checkpoint_000001", "run/checkpoint_000001/shards"
+	for _, n := range []*node{a, b} {
+		n.mkdir("run")
+		n.mkdir(unit)
+		n.mkdir(dir)
+	}
+	a.write(unit+"/rank0", "a")
+	a.write(dir+"/rank0", "a")
+	a.names(unit)
+	a.names(dir)
+	a.unlink(dir + "/rank0")
+	must(a, a.Rmdir(ctx, dir))
+	a.mkdir(dir)
+	a.wait(unit)
+	b.write(dir+"/rank1", "b")
+	b.wait(unit)
+	eventually(t, "the other node's file shows", func() bool { return a.names(dir) == "rank1" })
+	if got := a.names(unit); got != "rank0 shards" {
+		t.Fatalf("it lists %q", got)
+	}
+	a.unlink(unit + "/rank0")
+	if err := a.Rmdir(ctx, unit); !errors.Is(err, syscall.ENOTEMPTY) {
+		t.Errorf("rmdir: %v", err)
+	}
+}
+
 // Whoever has not removed anything of a directory, or has been shown the other node's files,
 // is told that it is not empty.
 func TestDirectoryWithAnotherNodesFilesIsNotRemovedAsEmpty(t *testing.T) {
