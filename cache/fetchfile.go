@@ -194,7 +194,7 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 		c.account(d.path, &st, time.Now())
 		if renamed {
 			ops = c.unmoved(d.path)
-			c.filled(d.path)
+			c.lookAgain(d.path)
 		}
 		return nil
 	})

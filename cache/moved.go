@@ -192,7 +192,7 @@ func (c *Cache) LoseMoved(path string) error {
 	c.mu.Lock()
 	ops := c.unmoved(path)
 	if unit := c.unitPath(path); unit != path {
-		c.touch(path, false)
+		c.lookAgain(path)
 	} else if !c.tree.exists(path) {
 		c.forget(path)
 	}

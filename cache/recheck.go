@@ -55,17 +55,14 @@ func (c *Cache) Recheck() {
 }
 
 func (c *Cache) recheckFile(p string) {
-	st, err := c.tree.lstat(p)
-	if err != nil || !isRegular(&st) {
+	if !c.isChanged(p) {
 		return
 	}
-	var r fileRecord
-	if found, err := c.journal.get(tableFile, p, &r); err != nil || !found || r.clean(&st) {
-		return
-	}
-	c.mu.Lock()
 	class := c.cfg.Layout.Classify(p, false)
-	changed := c.mu.writers[p] == 0 && c.mu.units[class.Unit] == nil
+	c.mu.Lock()
+	// Looked at once more: a commit may have ended since, and nobody would say of a unit that is
+	// dirty after it that it is finished.
+	changed := c.mu.writers[p] == 0 && c.mu.units[class.Unit] == nil && c.isChanged(p)
 	if changed {
 		c.touch(p, false)
 	}
@@ -76,4 +73,15 @@ func (c *Cache) recheckFile(p string) {
 		}
 	}
 	c.poke()
+}
+
+// isChanged tells whether a file that the store has is another one here.
+func (c *Cache) isChanged(path string) bool {
+	st, err := c.tree.lstat(path)
+	if err != nil || !isRegular(&st) {
+		return false
+	}
+	var r fileRecord
+	found, err := c.journal.get(tableFile, path, &r)
+	return err == nil && found && !r.clean(&st)
 }

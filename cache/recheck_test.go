@@ -1,8 +1,12 @@
 package cache
 
 import (
+	"log/slog"
+	"os"
 	"testing"
 	"time"
+
+	"github.com/trainfs/trainfs/layout"
 )
 
 // What a mapping writes is looked for until ten minutes have passed, and thousands of
@@ -28,5 +32,55 @@ func TestCommittedFilesAreLookedAtAgainAtDoublingIntervals(t *testing.T) {
 	}
 	if len(c.mu.recent) != 0 {
 		t.Error("the file is never forgotten")
+	}
+}
+
+// P5: a file is looked at again while its next commit ends. It is what the store has by then, and
+// its unit must not become dirty: nobody would say of that one that it is finished.
+func TestFileThatIsLookedAtAgainAsItsCommitEndsIsNotTakenForChanged(t *testing.T) {
+	const path, unit = "run/checkpoint_best/f0", "run/checkpoint_best"
+	names, err := layout.New(layout.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := openJournal(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close()
+	dir := t.TempDir()
+	if err := os.MkdirAll(dir+"/"+unit, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/"+path, []byte("new"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tr, err := openTree(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.root.Close()
+	c := &Cache{cfg: Config{Layout: names}, journal: j, tree: tr}
+	c.mu.units = map[string]*Unit{unit: {Path: unit, Dir: true, Class: names.Classify(unit, true)}}
+	if err := j.write(put(tableFile, path, fileRecord{})); err != nil { // what was committed before
+		t.Fatal(err)
+	}
+
+	c.mu.Lock()
+	done := make(chan struct{})
+	go func() { c.recheckFile(path); close(done) }()
+	waitsInside(t, "recheckFile")
+	st, err := tr.lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.write(put(tableFile, path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st)})); err != nil { // as Committed does
+		t.Fatal(err)
+	}
+	delete(c.mu.units, unit)
+	c.mu.Unlock()
+	<-done
+	if len(c.mu.units) > 0 {
+		t.Error("the unit is dirty again")
 	}
 }

@@ -123,9 +123,9 @@ func (c *Cache) touch(path string, dir bool) *Unit {
 	return u
 }
 
-// filled is touch for a renamed file whose bytes have come: the unit is looked at again, but no
-// program has written to it, so that what was said of it holds. Callers hold mu.
-func (c *Cache) filled(path string) {
+// lookAgain is touch for what no program has done: the bytes of a renamed file have come, or are
+// lost. What was said of the unit holds. Callers hold mu.
+func (c *Cache) lookAgain(path string) {
 	var was Unit
 	if u := c.mu.units[c.unitPath(path)]; u != nil {
 		was = *u
