@@ -150,13 +150,27 @@ func (c *crash) broken(format string, args ...any) {
 	c.t.Errorf("round %d: %s%s", c.round, text, c.history(text))
 }
 
-// history is what the ledger says of the paths that a text names.
+// history is what the ledger says of the paths that a text names, and what was asked of an S3 server
+// for them since the last round; the keys of deletions are in their bodies.
 func (c *crash) history(text string) string {
 	var b strings.Builder
 	for _, p := range c.log {
 		if p.Path != "" && (strings.Contains(text, p.Path) || p.To != "" && strings.Contains(text, p.To)) {
 			fmt.Fprintf(&b, "\n\t%s %s %s %.8s", p.Op, p.Path, p.To, p.Hash)
 		}
+	}
+	if c.s.proxy == nil {
+		return b.String()
+	}
+	for _, r := range c.s.proxy.requests(func(r request) bool { return r.life >= c.s.proxy.life-2 }) {
+		if r.method != "GET" && r.method != "HEAD" && (r.key == "" || strings.Contains(text, r.key)) {
+			fmt.Fprintf(&b, "\n\tasked %s", r)
+		}
+	}
+	for _, r := range c.s.proxy.seen(func(r request) bool {
+		return r.method != "GET" && r.method != "HEAD" && r.key != "" && strings.Contains(text, r.key)
+	}) {
+		fmt.Fprintf(&b, "\n\tanswered %s", r)
 	}
 	return b.String()
 }

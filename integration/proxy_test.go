@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // proxy stands before an S3 server, keeps a list of what was asked of it, and can hold
@@ -41,6 +42,13 @@ type request struct {
 	conditional bool   // If-Match or If-None-Match
 	life        int    // of the daemon that has asked
 	answered    int    // the life that it was when the server answered
+	came, ended time.Time
+}
+
+func (r request) String() string {
+	const clock = "15:04:05.000"
+	return fmt.Sprintf("%s %s part %d, %d bytes, copies %t, completes %t, in life %d from %s to %s", r.method, r.key, r.part, r.bytes, r.copies, r.complete,
+		r.life, r.came.UTC().Format(clock), r.ended.UTC().Format(clock))
 }
 
 // shows tells that a request makes an object visible.
@@ -62,7 +70,7 @@ func newProxy(t *testing.T, server string) *proxy {
 	}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		r := parse(in)
-		r.life = p.lives()
+		r.life, r.came = p.lives(), time.Now()
 		if !p.pass(r, in.Context().Done()) {
 			return
 		}
@@ -74,7 +82,7 @@ func newProxy(t *testing.T, server string) *proxy {
 			forward.ServeHTTP(&answer{ResponseWriter: w, succeeded: func() {
 				p.mu.Lock()
 				defer p.mu.Unlock()
-				r.answered = p.life
+				r.answered, r.ended = p.life, time.Now()
 				p.log = append(p.log, r)
 			}}, in)
 		})
