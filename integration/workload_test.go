@@ -196,12 +196,15 @@ func (w *workload) save(r *rand.Rand, dir string) error {
 	return nil
 }
 
+// openLog is open as long as a workload runs.
+const openLog = "run/progress.csv"
+
 // artifacts works on files outside of checkpoints, and keeps a log open all the time.
 func (w *workload) artifacts(r *rand.Rand) error {
 	if err := w.mkdirAll("run/files"); err != nil {
 		return err
 	}
-	log, text := "run/progress.csv", ""
+	log, text := openLog, ""
 	w.log.write(promise{Op: opBegin, Path: log, Hash: "?"})
 	f, err := os.Create(w.at(log))
 	if err != nil {
