@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,8 @@ type proxy struct {
 	fail   func(request) (status int) // answers in the server's place, unless 0
 	meddle func(request) meddler      // see meddle_test.go
 	hold   func(request) bool
+	carry  bool          // requests that have come whole are carried out, though who asked has died
+	flying int           // requests that are at the server now
 	held   int           // requests that wait now
 	free   chan struct{} // closed by release
 }
@@ -79,6 +82,8 @@ func newProxy(t *testing.T, server string) *proxy {
 			return
 		}
 		next := http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+			in, landed := p.takeOff(in)
+			defer landed()
 			forward.ServeHTTP(&answer{ResponseWriter: w, succeeded: func() {
 				p.mu.Lock()
 				defer p.mu.Unlock()
@@ -95,6 +100,33 @@ func newProxy(t *testing.T, server string) *proxy {
 	p.url = front.URL
 	t.Cleanup(func() { p.release(); front.CloseClientConnections(); front.Close() })
 	return p
+}
+
+// takeOff counts a request as flying until it has landed.
+func (p *proxy) takeOff(in *http.Request) (_ *http.Request, landed func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flying++
+	if p.carry {
+		in = in.WithContext(context.WithoutCancel(in.Context()))
+	}
+	return in, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.flying--
+	}
+}
+
+// untilLanded waits until the server has done with all that it was asked.
+func (s *store) untilLanded() {
+	if s.proxy == nil {
+		return
+	}
+	eventually(s.t, "the server has done what the last daemon has asked", func() bool {
+		s.proxy.mu.Lock()
+		defer s.proxy.mu.Unlock()
+		return s.proxy.flying == 0
+	})
 }
 
 func parse(in *http.Request) request {
