@@ -39,7 +39,6 @@ type Unit struct {
 	members    bool      // a file was made in the directory; an empty checkpoint is none yet
 	marked     bool      // our open marker is in the store
 	markedAt   time.Time // since when
-	standing   time.Time // when no other node was deleting it, as far as the store was asked
 	marking    bool      // or on its way
 	unmarked   bool      // it has been deleted, and nothing was written since
 	versions   []*trackerRecord

@@ -14,7 +14,6 @@ const (
 	unitsPrefix = Prefix + "v1/units/"
 	manifestExt = ".json"
 	openExt     = ".open"
-	deletedExt  = ".deleted"
 )
 
 // Limits of a local path: NAME_MAX and PATH_MAX.
@@ -32,16 +31,6 @@ func ManifestKey(unit, node string) string {
 // OpenKey returns the key of the marker that says that node is writing in unit.
 func OpenKey(unit, node string) string {
 	return unitsPrefix + unit + "/" + node + openExt
-}
-
-// DeletedKey returns the key of what node tells the others by while it deletes unit.
-func DeletedKey(unit, node string) string {
-	return unitsPrefix + unit + "/" + node + deletedExt
-}
-
-// IsDeletedKey tells whether DeletedKey has made a key.
-func IsDeletedKey(key string) bool {
-	return strings.HasPrefix(key, unitsPrefix) && strings.HasSuffix(key, deletedExt)
 }
 
 // UnitsPrefix returns the prefix of the keys of all units below dir, "" for the root.

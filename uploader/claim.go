@@ -2,8 +2,8 @@ package uploader
 
 import (
 	"context"
+	"errors"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -12,15 +12,10 @@ import (
 	"github.com/trainfs/trainfs/layout"
 )
 
-// Whoever deletes a checkpoint directory tells the nodes that have an open marker there, by a key
-// of its own, and gives them claimTime. A node looks every claimEvery at the checkpoint directories
-// that it has a part of to publish. If one is being deleted, that part is given up (cache.GiveUp),
-// and the marker goes.
-//
-// Then the deletion takes the markers that are left: most are of nodes that are dead, and would
-// hide for ever what is made under that name next. A node that lives and writes there still puts
-// its own again. So whoever has taken markers away shows nothing of his own under that name for
-// claimTime.
+// Whoever deletes a checkpoint directory takes the open markers of all nodes away: most are of
+// nodes that are dead, and would hide for ever what is made under that name next. A node that
+// lives and writes there still puts its own again: it looks every claimEvery whether it is there.
+// So whoever has taken markers away shows nothing of his own under that name for claimTime.
 const (
 	claimEvery = 3 * time.Second
 	claimTime  = 3 * claimEvery
@@ -32,26 +27,25 @@ type taken struct {
 	at map[string]time.Time
 }
 
-// othersMarkers are the open markers of other nodes among keys.
-func (u *Uploader) othersMarkers(keys []string) (markers []string) {
+// takes notes that markers of other nodes are about to go, if there are any among keys.
+func (u *Uploader) takes(unit string, keys []string) (markers []string) {
 	for _, key := range keys {
 		if _, node, open, ok := layout.ParseUnitKey(key); ok && open && node != u.c.Node() {
 			markers = append(markers, key)
 		}
 	}
-	return markers
-}
-
-// takes notes that markers of other nodes are about to go.
-func (u *Uploader) takes(unit string) {
-	now := time.Now()
+	if len(markers) == 0 {
+		return nil
+	}
 	u.taken.mu.Lock()
 	defer u.taken.mu.Unlock()
+	now := time.Now()
 	if u.taken.at == nil {
 		u.taken.at = map[string]time.Time{}
 	}
 	maps.DeleteFunc(u.taken.at, func(_ string, at time.Time) bool { return now.Sub(at) >= claimTime })
 	u.taken.at[unit] = now
+	return markers
 }
 
 // letClaim says errWait until the nodes whose markers were taken away have had the time to put
@@ -68,18 +62,17 @@ func (u *Uploader) letClaim(unit string) error {
 
 // takeOldMarkers takes away the markers that the directory which was here before has left.
 func (u *Uploader) takeOldMarkers(ctx context.Context, s *sealedUnit) error {
-	markers := u.othersMarkers(s.left)
+	markers := u.takes(s.Unit.Path, s.left)
 	if len(markers) == 0 {
 		return nil
 	}
-	u.takes(s.Unit.Path)
 	if err := u.store.Delete(ctx, markers...); err != nil {
 		return err
 	}
 	return u.letClaim(s.Unit.Path)
 }
 
-// claim looks at the checkpoint directories in which this node has an open marker.
+// claim puts those open markers of this node again that another one has taken away.
 func (u *Uploader) claim() {
 	for _, unit := range u.c.MarkedFor(claimEvery) {
 		if err := u.claimOne(u.ctx, unit); err != nil && u.ctx.Err() == nil {
@@ -89,23 +82,6 @@ func (u *Uploader) claim() {
 	}
 }
 
-// stands says ErrGone if another node has deleted, since this one began to write there, what it is
-// about to publish.
-func (u *Uploader) stands(ctx context.Context, unit *cache.Unit) error {
-	if !slices.Contains(u.c.MarkedFor(claimEvery), unit) {
-		return nil // it has only begun
-	}
-	if err := u.claimOne(ctx, unit); err != nil {
-		return err
-	}
-	if !u.c.KeepsMarker(unit) {
-		return cache.ErrGone
-	}
-	return nil
-}
-
-// claimOne gives a unit up that another node is deleting, or puts its open marker again if
-// another node has taken it away.
 func (u *Uploader) claimOne(ctx context.Context, unit *cache.Unit) error {
 	key := layout.OpenKey(unit.Path, u.c.Node())
 	unlock, err := u.paths.lock(ctx, key)
@@ -116,24 +92,9 @@ func (u *Uploader) claimOne(ctx context.Context, unit *cache.Unit) error {
 	if !u.c.KeepsMarker(unit) {
 		return nil // published or deleted meanwhile
 	}
-	looked, marked, deleted := time.Now(), false, false
-	err = listAll(ctx, u.store, layout.UnitsPrefix(unit.Path), func(o backend.Object) {
-		marked = marked || o.Key == key
-		deleted = deleted || layout.IsDeletedKey(o.Key)
-	})
-	if err != nil {
+	_, err = u.store.Head(ctx, key)
+	if !errors.Is(err, backend.ErrNotExist) {
 		return err
-	}
-	if !deleted {
-		u.c.Standing(unit, looked)
-	} else if gone, err := u.c.GiveUp(unit); gone || err != nil {
-		if gone {
-			u.log.Info("another node has deleted the checkpoint: what was still to be published here goes, too", "unit", unit.Path)
-		}
-		return err
-	}
-	if marked {
-		return nil
 	}
 	u.log.Info("another node has taken the open marker away: it is put again", "unit", unit.Path)
 	return u.putMarker(ctx, unit.Path, layout.StateOpen) // o/UNIT is there, for it was marked

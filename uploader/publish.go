@@ -24,9 +24,6 @@ func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
 		if err := u.letClaim(s.Unit.Path); err != nil {
 			return err
 		}
-		if err := u.stands(ctx, s.Unit); err != nil {
-			return err
-		}
 	}
 	if aside, err := u.clashes(ctx, s); aside || err != nil {
 		return err

@@ -57,7 +57,6 @@ type Uploader struct {
 
 	deleting, rechecking, sweeping, straying, claiming flag
 	taken                                              taken
-	told                                               map[string]time.Time // deletions that wait for other nodes; of deleting only
 	holds                                              holds
 
 	attempting, marking atomic.Int64 // units taken from Due; open markers on their way
@@ -85,7 +84,6 @@ func New(c *cache.Cache, cfg Config) *Uploader {
 		seals: semaphore.NewWeighted(sealersMax),
 	}
 	u.jobs.byPath = map[string]*job{}
-	u.told = map[string]time.Time{}
 	u.ctx = context.Background()
 	c.SetCommitter(u)
 	return u
