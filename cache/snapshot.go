@@ -267,7 +267,11 @@ func (c *Cache) Same(s *Snapshot) error {
 		}
 		st, err := c.tree.lstat(f.Path)
 		if err != nil || identityOf(&st) != f.ID {
-			c.touchPath(f.Path, false)
+			c.mu.Lock()
+			if c.mu.units[u.Path] == u { // else it is going
+				c.touch(f.Path, false)
+			}
+			c.mu.Unlock()
 			return ErrReopened
 		}
 	}

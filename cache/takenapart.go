@@ -16,7 +16,8 @@ type takenApart struct {
 	gone    time.Time           // when the directory itself was
 }
 
-// takingApartTakes is for how long after a removal in it a directory is being taken apart.
+// takingApartTakes is for how long after its listing, and after each removal in it, a directory is
+// being taken apart.
 const takingApartTakes = time.Minute
 
 // listed notes that a program has been shown dir, a checkpoint directory or one in it.
@@ -45,7 +46,7 @@ func (n *names) takenFrom(path string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
-	if t := n.apart[parent(path)]; t != nil {
+	if t := n.apart[parent(path)]; t != nil && now.Sub(later(t.at, t.removed)) <= takingApartTakes {
 		t.removed = now
 	}
 	if t := n.apart[path]; t != nil {

@@ -9,13 +9,15 @@ import (
 func TestDirectoryIsTakenApartForAMinuteAfterEachRemoval(t *testing.T) {
 	for name, c := range map[string]struct {
 		listed, removed time.Duration // ago
+		again           bool          // something is removed once more, now
 		want            bool
 	}{
-		"at once":                {0, 0, true},
-		"long removal":           {time.Hour, time.Second, true},
-		"removed too long ago":   {time.Hour, 2 * takingApartTakes, false},
-		"nothing was removed":    {time.Second, 0, false},
-		"listed again meanwhile": {0, time.Second, true},
+		"at once":                {want: true},
+		"long removal":           {listed: time.Hour, removed: time.Second, again: true, want: true},
+		"removed too long ago":   {listed: time.Hour, removed: 2 * takingApartTakes},
+		"listed too long ago":    {listed: time.Hour, removed: 2 * takingApartTakes, again: true},
+		"nothing was removed":    {listed: time.Second},
+		"listed again meanwhile": {removed: time.Second, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var n names
@@ -26,6 +28,9 @@ func TestDirectoryIsTakenApartForAMinuteAfterEachRemoval(t *testing.T) {
 				n.apart["u"].removed = time.Now().Add(-c.removed)
 			}
 			n.apart["u"].at = time.Now().Add(-c.listed)
+			if c.again {
+				n.takenFrom("u/another")
+			}
 			if got := n.cameSince("u/new"); got != c.want {
 				t.Errorf("it came since: %v", got)
 			}
