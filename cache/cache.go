@@ -125,6 +125,11 @@ type Cache struct {
 
 	mappedLook sync.Mutex // one at a time; taken before mu
 
+	// Names that go (going.go) and ends of commits keep apart by it: what a rename or a deletion
+	// has written to the journal, and not to mu yet, is not taken back by the end of a commit that
+	// has seen nothing of it. Taken before mu.
+	planting sync.RWMutex
+
 	mu struct {
 		sync.Mutex
 		units    map[string]*Unit

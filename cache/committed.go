@@ -27,7 +27,7 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 		bytes += d.ID.Size
 		ops = append(ops,
 			put(tableFile, d.Path, fileRecord{ID: d.ID, Attrs: attrs{d.Attr.Mode, d.Attr.UID, d.Attr.GID}, CRC32C: d.CRC32C, ETag: d.ETag, Mine: true}),
-			del(tableHint, d.Path), del(tableStage, d.Path), del(tableMoved, d.Path))
+			del(tableHint, d.Path), del(tableStage, d.Path))
 	}
 	for _, f := range s.Files {
 		if f.Type == layout.TypeDir {
@@ -44,12 +44,12 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	if s.Replaces {
 		c.names.deleted(true, s.Unit.Path)
 	}
-	c.mu.Lock()
-	ops = append(ops, c.settleTombs(s, done)...)
-	c.mu.Unlock()
 	// Durably: what is written and synced after this, and not committed before a power cut,
 	// must not be taken for the work of somebody that this node knows nothing of.
 	if err := c.journal.durably(ops...); err != nil {
+		return err
+	}
+	if err := c.settlePlanted(s, done); err != nil {
 		return err
 	}
 	if err := errors.Join(c.unrecord(s.seq, done), c.unrecordDirs(s)); err != nil {
@@ -61,7 +61,6 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	c.mu.Lock()
 	for _, d := range done {
 		delete(c.mu.unknown, d.Path)
-		delete(c.mu.moved, d.Path)
 		if len(c.mu.recent) < maxRecent {
 			c.mu.recent[d.Path] = newRecheck()
 		}
@@ -107,6 +106,24 @@ func (c *Cache) unrecordDirs(s *Snapshot) error {
 	for _, f := range s.Files {
 		if t, ok := c.mu.tombs[f.Path+"/"]; ok && f.Type == layout.TypeDir && t.Seq > s.seq {
 			ops = append(ops, del(tableDir, f.Path))
+		}
+	}
+	c.mu.Unlock()
+	return c.journal.write(ops...)
+}
+
+// settlePlanted drops what renames and deletions have planted before a commit's snapshot, and the
+// commit has carried out. A file may have been renamed onto the path since, of which all that is
+// known is where its bytes are. A kill before this leaves tombstones that are void, and has files
+// copied once more.
+func (c *Cache) settlePlanted(s *Snapshot, done []Done) error {
+	c.planting.Lock()
+	defer c.planting.Unlock()
+	c.mu.Lock()
+	ops := c.settleTombs(s, done)
+	for _, f := range s.Files {
+		if r, ok := c.mu.moved[f.Path]; ok && f.Remote && r.Key == f.CopyFrom && r.Seq <= s.seq {
+			ops = append(ops, c.unmoved(f.Path)...)
 		}
 	}
 	c.mu.Unlock()
@@ -182,10 +199,6 @@ func (c *Cache) CommittedVersion(u *Unit, v TrackerVersion, etag string, crc uin
 			ops = append(ops, del(tableTracker, trackerKey(o)))
 		}
 	}
-	t, buried := c.mu.tombs[u.Path]
-	if buried = buried && t.Seq <= v.Seq; buried { // of a tracker before this one
-		ops = append(ops, del(tableTomb, u.Path))
-	}
 	c.mu.Unlock()
 	// The record would speak of bytes that a power cut can take.
 	if err := c.syncIfStill(u.Path, v.v.ID); err != nil {
@@ -194,15 +207,16 @@ func (c *Cache) CommittedVersion(u *Unit, v TrackerVersion, etag string, crc uin
 	if err := c.journal.durably(ops...); err != nil {
 		return err
 	}
-	if err := c.unrecord(v.Seq, []Done{{Path: u.Path}}); err != nil {
+	done := []Done{{Path: u.Path}}
+	if err := c.settlePlanted(&Snapshot{Unit: u, seq: v.Seq}, done); err != nil {
+		return err
+	}
+	if err := c.unrecord(v.Seq, done); err != nil {
 		return err
 	}
 	c.fetches.isSame(u.Path)
 	c.mu.Lock()
 	u.versions = slices.DeleteFunc(u.versions, past) // others may have come meanwhile
-	if now := c.mu.tombs[u.Path]; buried && now.Seq == t.Seq {
-		delete(c.mu.tombs, u.Path)
-	}
 	delete(c.mu.unknown, u.Path)
 	gen := u.gen
 	if st, err := c.tree.lstat(u.Path); err != nil || identityOf(&st) != v.v.ID {

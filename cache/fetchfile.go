@@ -182,6 +182,10 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 		return err
 	}
 	killpoint.At(killpoint.HydrateRecord)
+	if renamed { // what is renamed here next is not forgotten with it
+		c.planting.Lock()
+		defer c.planting.Unlock()
+	}
 	var ops []op
 	err := d.place(func() error {
 		c.idents.fetched(d.path, st.Ino)

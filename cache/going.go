@@ -8,6 +8,7 @@ package cache
 // startGoing keeps Snapshot from looking at what is at, below or above path, until the returned
 // func is called.
 func (c *Cache) startGoing(path string) (done func()) {
+	c.planting.RLock()
 	c.mu.Lock()
 	c.mu.going[path]++
 	c.mu.Unlock()
@@ -18,6 +19,7 @@ func (c *Cache) startGoing(path string) (done func()) {
 		}
 		c.notify()
 		c.mu.Unlock()
+		c.planting.RUnlock()
 	}
 }
 

@@ -189,6 +189,8 @@ func (c *Cache) isSource(key string) bool {
 // LoseMoved gives up a renamed file whose bytes another node has deleted or replaced
 // before they could be copied.
 func (c *Cache) LoseMoved(path string) error {
+	c.planting.Lock()
+	defer c.planting.Unlock()
 	c.mu.Lock()
 	ops := c.unmoved(path)
 	if unit := c.unitPath(path); unit != path {

@@ -143,6 +143,8 @@ func (c *Cache) exchange(ctx context.Context, a, b string) error {
 			return err
 		}
 	}
+	c.planting.RLock()
+	defer c.planting.RUnlock()
 	if err := c.tree.rename(a, b, unix.RENAME_EXCHANGE); err != nil {
 		return err
 	}

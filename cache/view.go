@@ -84,7 +84,7 @@ func (n *names) marks(ctx context.Context, dir string) (map[string]*unitMarks, e
 // writes there and this one does not, there is nothing to be found.
 func (n *names) member(ctx context.Context, unit, path string) (remoteEntry, error) {
 	v, err := n.view(ctx, unit)
-	if err != nil && path != unit && n.c.writing(unit) { // renamed in the outage, or the daemon was started in it
+	if err != nil && path != unit && n.c.owns(unit) { // committed just now, renamed in the outage, or the daemon was started in it
 		return n.whileOffline(parent(path), base(path), err)
 	}
 	if err != nil {

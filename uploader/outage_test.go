@@ -198,3 +198,28 @@ func (f flipped) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// P7: a program goes on writing in a checkpoint directory that has been committed in a pause of
+// its, just before the store is out of reach.
+func TestSaveGoesOnInAnOutageAfterACommit(t *testing.T) {
+	t.Parallel()
+	const unit = "run/checkpoint_000001"
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.StoreTimeout = 100 * time.Millisecond })
+	n.mkdir("run")
+	n.mkdir(unit)
+	n.write(unit+"/a", "a")
+	n.wait()
+	s.Offline(true)
+	if _, err := n.Lookup(ctx, unit+"/b"); !errors.Is(err, fs.ErrNotExist) { // the kernel looks before it creates
+		t.Fatalf("lookup of a new name: %v, want ENOENT", err)
+	}
+	n.write(unit+"/b", "b")
+	s.Online()
+	n.wait()
+	for _, name := range []string{"a", "b"} {
+		if got := get(t, s, unit+"/"+name); got != name {
+			t.Errorf("the store has %q as %s", got, name)
+		}
+	}
+}
