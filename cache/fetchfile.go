@@ -182,10 +182,8 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 		return err
 	}
 	killpoint.At(killpoint.HydrateRecord)
-	if renamed { // what is renamed here next is not forgotten with it
-		c.planting.Lock()
-		defer c.planting.Unlock()
-	}
+	c.planting.Lock() // what is being renamed to here is seen, and not forgotten with what was before
+	defer c.planting.Unlock()
 	var ops []op
 	err := d.place(func() error {
 		c.idents.fetched(d.path, st.Ino)
@@ -223,7 +221,7 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 
 // place puts what was fetched into the tree, unless it has been deleted or renamed here
 // meanwhile: whoever does that plants the tombstone first and then looks what is in the
-// tree, so one of the two sees the other. put is called under mu.
+// tree, so one of the two sees the other. put is called under mu. Callers hold planting.
 func (d *fetch) place(put func() error) error {
 	c := d.c
 	d.mu.Lock()
@@ -242,14 +240,15 @@ func (d *fetch) place(put func() error) error {
 	return err
 }
 
-// takenAway tells whether a name was deleted or renamed here since e was found. Callers hold mu.
+// takenAway tells whether a name was deleted or renamed here, or another file renamed to it, since e
+// was found. Callers hold mu.
 func (c *Cache) takenAway(path string, e *remoteEntry) bool {
+	r, moved := c.mu.moved[path]
 	if e.more == nil || e.more.key == "" {
-		return c.hasTomb(path) || c.names.isGone(path, e)
+		return moved || c.hasTomb(path) || c.names.isGone(path, e)
 	}
 	// Renamed to here: what was deleted under that name before is none of its business.
-	r, ok := c.mu.moved[path]
-	return !ok || r.Key != e.more.key || c.lastTomb(path) > r.Seq
+	return !moved || r.Key != e.more.key || c.lastTomb(path) > r.Seq
 }
 
 var errTakenAway = fmt.Errorf("deleted or renamed here while it was fetched: %w", backend.ErrNotExist)
@@ -295,7 +294,9 @@ func (d *fetch) moveInLink(a backend.Attr, e remoteEntry, crc uint32) error {
 	if err := c.shadow(d.ctx, parent(d.path)); err != nil {
 		return err
 	}
+	c.planting.Lock()
 	err = d.place(func() error { return c.tree.symlink(string(target), d.path) })
+	c.planting.Unlock()
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}

@@ -124,6 +124,9 @@ func (c *Cache) takeOver(path string) error {
 func (c *Cache) openRead(ctx context.Context, path string, flags int) (*Handle, error) {
 	for range leftTries {
 		stream, err := c.localOrStream(ctx, path)
+		if errors.Is(err, errTakenAway) {
+			continue // another file may have that name now
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -56,7 +56,18 @@ var ErrCorrupt = fmt.Errorf("remote content does not have its checksum: %w", sys
 // localize makes path a real file of the tree. With truncate its content is not
 // wanted, and not fetched. A clean copy that the store has replaced is dropped first
 // (close-to-open).
-func (c *Cache) localize(ctx context.Context, path string, truncate bool) error {
+func (c *Cache) localize(ctx context.Context, path string, truncate bool) (err error) {
+	for range leftTries {
+		// Of a name that was taken away while it was fetched another look says whether another
+		// file has it now.
+		if err = c.localizeOnce(ctx, path, truncate); !errors.Is(err, errTakenAway) {
+			break
+		}
+	}
+	return err
+}
+
+func (c *Cache) localizeOnce(ctx context.Context, path string, truncate bool) error {
 	st, err := c.tree.lstat(path)
 	if err == nil {
 		if !isRegular(&st) && !isSymlink(&st) || truncate {

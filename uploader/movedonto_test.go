@@ -3,6 +3,8 @@ package uploader
 import (
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trainfs/trainfs/backend"
 )
 
@@ -40,5 +42,46 @@ func TestRemoteFileRenamedOntoOneThatGoesUpIsNotLost(t *testing.T) {
 				t.Errorf("after a restart it reads %q", got)
 			}
 		})
+	}
+}
+
+// P5, P8: a file that is only in the store is renamed onto one that is being fetched: what is
+// fetched then is not put in its place, and who waits for it gets the new one.
+func TestRemoteFileRenamedOntoOneThatIsFetchedIsNotHidden(t *testing.T) {
+	t.Parallel()
+	const name = "run/notes"
+	s := newFaulty()
+	n := startNode(t, s)
+	n.mkdir("run")
+	n.write("run/old", "the new content")
+	n.write(name, "what was there")
+	n.wait()
+	if _, _, err := n.Evict(ctx, []string{"run"}); err != nil {
+		t.Fatal(err)
+	}
+	held := s.Hold(backend.OpGet, 1)
+	fetched := make(chan error, 1)
+	go func() {
+		h, err := n.Open(ctx, name, unix.O_RDONLY)
+		if err == nil {
+			h.File().Close()
+			h.Released()
+		}
+		fetched <- err
+	}()
+	<-held.Reached()
+	must(n, n.Rename(ctx, "run/old", name, 0))
+	held.Release()
+	must(n, <-fetched)
+	if got := n.read(name); got != "the new content" {
+		t.Errorf("it reads %q", got)
+	}
+	n.wait()
+	n.restart()
+	if got := n.read(name); got != "the new content" {
+		t.Errorf("after a restart it reads %q", got)
+	}
+	if got := get(t, s, name); got != "the new content" {
+		t.Errorf("the store has %q", got)
 	}
 }
