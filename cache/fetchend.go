@@ -12,6 +12,9 @@ import (
 // end takes the download off the list; what is on the disk of one that is not complete
 // stays for the next, which begins only when it has been put away.
 func (d *fetch) end(err error) {
+	if replaced(err) && d.isTakenAway() {
+		err = errTakenAway
+	}
 	d.mu.Lock()
 	d.mu.ended, d.mu.err = true, err
 	noSpace := d.mu.noSpace

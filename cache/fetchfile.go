@@ -223,10 +223,7 @@ func (d *fetch) moveIn(a backend.Attr, etag string, crc uint32) error {
 // meanwhile: whoever does that plants the tombstone first and then looks what is in the
 // tree, so one of the two sees the other. put is called under mu. Callers hold planting.
 func (d *fetch) place(put func() error) error {
-	c := d.c
-	d.mu.Lock()
-	e := d.mu.entry
-	d.mu.Unlock()
+	c, e := d.c, d.entry()
 	c.mu.Lock()
 	gone := c.takenAway(d.path, &e)
 	var err error
@@ -238,6 +235,20 @@ func (d *fetch) place(put func() error) error {
 		return errTakenAway
 	}
 	return err
+}
+
+func (d *fetch) entry() remoteEntry {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.entry
+}
+
+// isTakenAway tells the same of a download that has found nothing any more.
+func (d *fetch) isTakenAway() bool {
+	c, e := d.c, d.entry()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.takenAway(d.path, &e)
 }
 
 // takenAway tells whether a name was deleted or renamed here, or another file renamed to it, since e

@@ -58,8 +58,6 @@ var ErrCorrupt = fmt.Errorf("remote content does not have its checksum: %w", sys
 // (close-to-open).
 func (c *Cache) localize(ctx context.Context, path string, truncate bool) (err error) {
 	for range leftTries {
-		// Of a name that was taken away while it was fetched another look says whether another
-		// file has it now.
 		if err = c.localizeOnce(ctx, path, truncate); !errors.Is(err, errTakenAway) {
 			break
 		}

@@ -220,6 +220,9 @@ func (c *Cache) moved(m *move, old, new string, dir bool, ino uint64) error {
 	c.mu.Lock()
 	c.forget(old)
 	for _, p := range c.movedBelow(new) { // replaced
+		if _, ok := m.moved[p]; !ok {
+			ops = append(ops, del(tableMoved, p))
+		}
 		delete(c.mu.moved, p)
 	}
 	for _, p := range c.movedBelow(old) {

@@ -15,7 +15,9 @@ import (
 // inside the store.
 //
 // Crash argument: the records of the new names and the tombstones of the old ones are
-// written together. For a single file that is the rename. For a directory, which has a
+// written together. For a single file that is the rename, once what it replaces is gone from the
+// tree, which the record then says: a start that finds a file under the new name takes the
+// tombstone back if it does not. With it, another file has been renamed there since. For a directory, which has a
 // shadow in the tree, an intent goes with them, and the rename of the shadow decides: a
 // start that finds the intent, and the shadow still under its old name, takes back
 // what was planted.
@@ -28,6 +30,7 @@ type movedRecord struct {
 	Size   int64        `json:"size"`
 	CRC32C uint32       `json:"crc32c"`
 	Attr   backend.Attr `json:"attr"`
+	Done   bool         `json:"done,omitempty"` // what it has replaced is gone
 }
 
 // renameIntent is the rename of a directory that is about to happen in the tree.
@@ -148,8 +151,10 @@ func (c *Cache) plantMoved(m *move, old, new string, remote map[string]remoteEnt
 		r := movedRecord{Seq: c.nextSeq(), Key: e.key(p), ETag: e.etag, Size: e.size, CRC32C: crc, Attr: e.attr()}
 		_, again := c.mu.moved[p]
 		c.mu.Unlock()
-		m.moved[to] = r
 		m.before = append(m.before, put(tableMoved, to, r))
+		r.Done = true
+		m.moved[to] = r
+		m.finish = append(m.finish, put(tableMoved, to, r))
 		if again { // what it has replaced, where it is now, may be in the store all the same
 			m.finish = append(m.finish, del(tableMoved, p))
 		}
@@ -187,11 +192,15 @@ func (c *Cache) isSource(key string) bool {
 }
 
 // LoseMoved gives up a renamed file whose bytes another node has deleted or replaced
-// before they could be copied.
-func (c *Cache) LoseMoved(path string) error {
+// before they could be copied from key.
+func (c *Cache) LoseMoved(path, key string) error {
 	c.planting.Lock()
 	defer c.planting.Unlock()
 	c.mu.Lock()
+	if c.mu.moved[path].Key != key { // renamed on meanwhile, or another file to here
+		c.mu.Unlock()
+		return nil
+	}
 	ops := c.unmoved(path)
 	if unit := c.unitPath(path); unit != path {
 		c.lookAgain(path)
@@ -281,7 +290,10 @@ func (r *recovery) loadMoved() error {
 			}
 		}
 		if st, err := r.tree.lstat(p); err == nil {
-			ops = append(append(ops, del(tableMoved, p)), r.undoReplace(p, m, &st)...)
+			ops = append(ops, del(tableMoved, p))
+			if !m.Done {
+				ops = append(ops, r.undoReplace(p, m, &st)...)
+			}
 			return nil
 		}
 		r.mu.moved[p] = m

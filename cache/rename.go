@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
@@ -36,10 +37,31 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 			return err
 		}
 		err = c.renameOnce(ctx, old, new, flags, remote)
-		if !isNotExist(err) || try == leftTries { // else it may have been evicted in between
+		if !isNotExist(err) && !errors.Is(err, errElsewhere) || try == leftTries { // else it may have been evicted in between
 			return err
 		}
 	}
+}
+
+// errElsewhere says that the bytes of a file are not where they were found a moment ago.
+var errElsewhere = fmt.Errorf("a commit has moved it meanwhile: %w", syscall.EAGAIN)
+
+// areThere says errElsewhere unless the files' bytes are still to be kept where they were found: a
+// commit may have copied one meanwhile, and what it was copied from may be deleted by now. It is
+// asked after startMove, from when on no more deletions begin.
+func (c *Cache) areThere(remote map[string]remoteEntry) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p, e := range remote {
+		key := p
+		if r, ok := c.mu.moved[p]; ok {
+			key = r.Key
+		}
+		if e.key(p) != key {
+			return errElsewhere
+		}
+	}
+	return nil
 }
 
 func (c *Cache) renameOnce(ctx context.Context, old, new string, flags uint32, remote map[string]remoteEntry) error {
@@ -68,6 +90,9 @@ func (c *Cache) renameOnce(ctx context.Context, old, new string, flags uint32, r
 	}
 	defer c.startMove()()
 	defer c.startGoing(old)()
+	if err := c.areThere(remote); err != nil {
+		return err
+	}
 	m, err := c.plantMove(old, new, dir, remote)
 	if err != nil {
 		return err
@@ -99,6 +124,9 @@ func (c *Cache) renameRemote(old, new string, flags uint32, remote map[string]re
 	}
 	defer c.startMove()()
 	defer c.startGoing(old)()
+	if err := c.areThere(remote); err != nil {
+		return err
+	}
 	m, err := c.plantMove(old, new, 0, remote)
 	if err != nil {
 		return err

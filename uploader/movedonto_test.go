@@ -2,10 +2,12 @@ package uploader
 
 import (
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/trainfs/trainfs/backend"
+	"github.com/trainfs/trainfs/cache"
 )
 
 // P5: a file that is only in the store is renamed onto one that is on its way up at that moment. The
@@ -82,6 +84,31 @@ func TestRemoteFileRenamedOntoOneThatIsFetchedIsNotHidden(t *testing.T) {
 		t.Errorf("after a restart it reads %q", got)
 	}
 	if got := get(t, s, name); got != "the new content" {
+		t.Errorf("the store has %q", got)
+	}
+}
+
+// P5: another file is renamed onto one that is only in the store under its old name, which goes all
+// the same: also after a restart, which finds a file where that one was to be.
+func TestOldNameOfARenamedRemoteFileGoesThoughItIsReplacedBeforeARestart(t *testing.T) {
+	t.Parallel()
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.Settle = time.Minute })
+	n.mkdir("run")
+	n.write("run/old", "old")
+	must(n, n.commitAll())
+	if _, _, err := n.Evict(ctx, []string{"run"}); err != nil {
+		t.Fatal(err)
+	}
+	n.write("run/other", "other")
+	must(n, n.Rename(ctx, "run/old", "run/name", 0))
+	must(n, n.Rename(ctx, "run/other", "run/name", 0))
+	n.restart()
+	must(n, n.commitAll())
+	if got := objects(t, s); got != "run/name" {
+		t.Errorf("the store has %s", got)
+	}
+	if got := get(t, s, "run/name"); got != "other" {
 		t.Errorf("the store has %q", got)
 	}
 }

@@ -149,7 +149,7 @@ func (u *Uploader) show(ctx context.Context, p *plan) (obj backend.Object, err e
 // another one now.
 func (u *Uploader) sendInstead(ctx context.Context, p *plan) (backend.Object, error) {
 	if p.Remote {
-		return backend.Object{}, errors.Join(cache.ErrReopened, u.c.LoseMoved(p.Path))
+		return backend.Object{}, errors.Join(cache.ErrReopened, u.c.LoseMoved(p.Path, p.CopyFrom))
 	}
 	if err := p.job.upload(ctx, p.Attr, nil); err != nil {
 		return backend.Object{}, err
