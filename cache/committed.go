@@ -122,7 +122,7 @@ func (c *Cache) settlePlanted(s *Snapshot, done []Done) error {
 	c.mu.Lock()
 	ops := c.settleTombs(s, done)
 	for _, f := range s.Files {
-		if r, ok := c.mu.moved[f.Path]; ok && f.Remote && r.Key == f.CopyFrom && r.Seq <= s.seq {
+		if r, ok := c.mu.moved[f.Path]; ok && f.Remote && (r.Key == f.CopyFrom || r.Key == f.Path) && r.Seq <= s.seq {
 			ops = append(ops, c.unmoved(f.Path)...)
 		}
 	}

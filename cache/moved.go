@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"syscall"
 
 	"github.com/trainfs/trainfs/backend"
@@ -232,6 +233,30 @@ func (c *Cache) movedStates(u *Unit) []FileState {
 		})
 	}
 	return out
+}
+
+// Copied is told before a commit deletes what its unit has lost: all of the unit is in the store. Its
+// renamed files have their bytes under their own keys now, and are renamed on from there. What one
+// has been renamed on from before stays until that new name is committed.
+func (c *Cache) Copied(s *Snapshot, done []Done) error {
+	etags := make(map[string]string, len(done))
+	for _, d := range done {
+		etags[d.Path] = d.ETag
+	}
+	c.planting.Lock()
+	defer c.planting.Unlock()
+	var ops []op
+	c.mu.Lock()
+	for _, f := range s.Files {
+		if r, ok := c.mu.moved[f.Path]; ok && f.Remote && r.Key == f.CopyFrom && r.Seq <= s.seq {
+			r.Key, r.ETag = f.Path, etags[f.Path]
+			c.mu.moved[f.Path] = r
+			ops = append(ops, put(tableMoved, f.Path, r))
+		}
+	}
+	s.Removed = slices.DeleteFunc(s.Removed, c.isSource)
+	c.mu.Unlock()
+	return c.journal.write(ops...)
 }
 
 // unmoved forgets the record of a path, with the ops that make it durable. Callers hold

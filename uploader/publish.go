@@ -63,6 +63,9 @@ func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
 		return err
 	}
 	killpoint.At(killpoint.PublishBurst)
+	if err := u.c.Copied(s.Snapshot, done); err != nil {
+		return err
+	}
 	if err := u.removeOld(ctx, s); err != nil {
 		return err
 	}
