@@ -52,8 +52,9 @@ crash: # KILLS random kills of the daemon under a workload, half on each store, 
 powercut: # CUTS power cuts under a workload, half of them with the cache on XFS and half on ext4 (loop devices), in at most CUTTIME; figures last
 	go test -count=1 -timeout 1h -run TestPowerCutLoses -v ./integration -cuts $(CUTS) -cuts.time $(CUTTIME) -crash.fast
 
-stress: # random writes, mappings and truncations of a file, checked through kills, remounts and a second mount, for STRESSTIME; prints its seeds
+stress: # for STRESSTIME each, with its seeds: random writes, mappings and truncations of a file, checked through kills, remounts and a second mount; a few names that are written, renamed onto each other, deleted, evicted and read while their uploads are under way
 	go test -race -count=1 -timeout 2h -v -run TestRandom ./integration -stress.time $(STRESSTIME)
+	go test -race -count=1 -timeout 2h -run TestNamesChange ./uploader -stress.time $(STRESSTIME)
 
 .PHONY: faults
 faults: # some twenty kinds of faulty networks and stores, FAULTTIME each, outages three times that, and each request of a save failing once; figures last
