@@ -101,13 +101,54 @@ func (s *stress) step() {
 		if _, _, err := s.n.Evict(ctx, []string{""}); err != nil {
 			s.t.Fatal(err)
 		}
-	case what < 19:
+	case what < 18:
 		s.check(p)
+	case what < 19:
+		s.changeDir()
 	case s.r.IntN(10) == 0:
 		s.note("restart")
 		s.n.restart()
 	default:
 		time.Sleep(time.Duration(s.r.IntN(20)) * time.Millisecond)
+	}
+}
+
+// changeDir renames a directory to a name that is free, or removes it with all that is in it.
+func (s *stress) changeDir() {
+	from, to := stressDirs[1+s.r.IntN(len(stressDirs)-1)], stressDirs[1+s.r.IntN(len(stressDirs)-1)]
+	var inside []string
+	for p := range s.files {
+		switch path.Dir(p) {
+		case from:
+			inside = append(inside, p)
+		case to:
+			return
+		}
+	}
+	if from == to || len(inside) == 0 {
+		return
+	}
+	slices.Sort(inside)
+	must(s.n, s.n.walkTo(from))
+	if s.r.IntN(2) == 0 {
+		s.note("rm -r %s", from)
+		for _, p := range inside {
+			must(s.n, s.n.walkTo(p))
+			must(s.n, s.n.Unlink(ctx, p))
+			delete(s.files, p)
+		}
+		must(s.n, s.n.Rmdir(ctx, from))
+		return
+	}
+	if s.n.walkTo(to) == nil {
+		s.note("rmdir %s", to)
+		must(s.n, s.n.Rmdir(ctx, to))
+	}
+	s.note("rename %s %s", from, to)
+	must(s.n, s.n.Rename(ctx, from, to, 0))
+	for _, p := range inside {
+		s.files[to+"/"+path.Base(p)] = s.files[p]
+		delete(s.files, p)
 	}
 }
 
