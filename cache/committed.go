@@ -49,6 +49,7 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	if err := c.journal.durably(ops...); err != nil {
 		return err
 	}
+	c.names.committed(s) // so that no look falls between the record of a rename and the new name
 	if err := c.settlePlanted(s, done); err != nil {
 		return err
 	}
@@ -68,7 +69,6 @@ func (c *Cache) Committed(s *Snapshot, done []Done) error {
 	c.settled(s.Unit, s.Gen)
 	c.mu.stats.lastCommitted = s.Unit.Path
 	c.mu.Unlock()
-	c.names.committed(s)
 	return nil
 }
 
