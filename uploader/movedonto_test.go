@@ -1,7 +1,6 @@
 package uploader
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -111,42 +110,5 @@ func TestOldNameOfARenamedRemoteFileGoesThoughItIsReplacedBeforeARestart(t *test
 	}
 	if got := get(t, s, "run/name"); got != "other" {
 		t.Errorf("the store has %q", got)
-	}
-}
-
-// P8: a file that was renamed while it was only in the store is there at every moment, also when its
-// new name is committed.
-func TestRenamedRemoteFileIsThereWhileItIsCommitted(t *testing.T) {
-	for _, dir := range []string{"run", "run/checkpoint_000001"} {
-		t.Run(dir, func(t *testing.T) {
-			t.Parallel()
-			s := newFaulty()
-			n := startNode(t, s, func(c *cache.Config) { c.ListTTL = time.Minute })
-			n.mkdir("run")
-			n.mkdir("run/checkpoint_000001")
-			for round := range 20 {
-				old, name := fmt.Sprintf("run/old%d", round), fmt.Sprintf("%s/new%d", dir, round)
-				n.write(old, "content")
-				must(n, n.commitAll())
-				if _, _, err := n.Evict(ctx, []string{"run"}); err != nil {
-					t.Fatal(err)
-				}
-				n.names(dir) // what is there is known, and what is not
-				must(n, n.Rename(ctx, old, name, 0))
-				done := make(chan error, 1)
-				go func() { done <- n.commitAll() }()
-				for ended := false; !ended; {
-					select {
-					case err := <-done:
-						must(n, err)
-						ended = true
-					default:
-					}
-					if _, err := n.Lookup(ctx, name); err != nil {
-						t.Fatalf("round %d: lookup: %v", round, err)
-					}
-				}
-			}
-		})
 	}
 }
