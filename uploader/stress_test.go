@@ -182,7 +182,9 @@ func TestNamesChangeWhileTheirUploadsAreUnderWay(t *testing.T) {
 			t.Logf("the last calls:\n%s", strings.Join(s.calls, "\n"))
 		}
 	})
-	s.n = startNode(t, slow, func(c *cache.Config) { c.Settle, c.SyncPeriod, c.ListTTL = 3*time.Millisecond, 5*time.Millisecond, time.Minute })
+	s.n = startNode(t, slow, func(c *cache.Config) {
+		c.Settle, c.SyncPeriod, c.ListTTL = 3*time.Millisecond, 5*time.Millisecond, time.Minute
+	})
 	for end := time.Now().Add(*stressTime); time.Now().Before(end) && !t.Failed(); {
 		for range 20 {
 			s.step()
