@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // promised is what the ledger says of one file.
@@ -107,7 +109,7 @@ func (b *book) add(list []promise) {
 		case opFinished:
 			b.finished = append(b.finished, p.Path)
 		case opWrong:
-			b.wrong = append(b.wrong, p.Text)
+			b.wrong = append(b.wrong, fmt.Sprintf("%s (at %s)", p.Text, time.Unix(0, p.At).UTC().Format("15:04:05.000")))
 		case opDone:
 			b.done = true
 		}

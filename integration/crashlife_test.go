@@ -67,6 +67,8 @@ type crash struct {
 	mark   int       // requests seen before this round
 	log    []promise // all of them
 
+	killedAt time.Time
+
 	mayAside bool // damaged copies are set aside, as after a power cut
 	tally
 }
@@ -143,6 +145,7 @@ func (c *crash) start() {
 // kill ends the daemon.
 func (c *crash) kill() {
 	c.t.Helper()
+	c.killedAt = time.Now()
 	c.d.signal(unix.SIGKILL)
 	c.d.wait()
 	c.kills++
@@ -152,7 +155,7 @@ func (c *crash) broken(format string, args ...any) {
 	c.t.Helper()
 	text := fmt.Sprintf(format, args...)
 	c.count(text)
-	c.t.Errorf("round %d: %s%s", c.round, text, c.history(text))
+	c.t.Errorf("round %d, last kill at %s: %s%s", c.round, c.killedAt.UTC().Format("15:04:05.000"), text, c.history(text))
 }
 
 // history is what the ledger says of the paths that a text names, and what was asked of an S3 server
