@@ -60,6 +60,13 @@ func (p *Process) Stop() {
 	p.process = nil
 }
 
+// Pause lets the server do nothing until Resume, as a machine that hangs: its connections
+// stay, and the kernel takes what comes.
+func (p *Process) Pause() { unix.Kill(-p.process.Pid, unix.SIGSTOP) }
+
+// Resume lets it go on.
+func (p *Process) Resume() { unix.Kill(-p.process.Pid, unix.SIGCONT) }
+
 // Restart runs the server again after Stop.
 func (p *Process) Restart() {
 	p.t.Helper()

@@ -1,6 +1,6 @@
-// Package minihdfs runs a real HDFS for tests: Hadoop's own name node and data nodes, in
-// one child process, on the loopback interface. It needs Java and Maven, which fetches
-// Hadoop the first time.
+// Package minihdfs runs a real HDFS for tests: Hadoop's own name node and data node, in one
+// child process, on the loopback interface. Data nodes that a test wants to lose run in
+// processes of their own. It needs Java and Maven, which fetches Hadoop the first time.
 //
 // Without them, or without a way to fetch it, tests are skipped, unless TRAINFS_TEST_HDFS
 // is set.
@@ -11,11 +11,12 @@ package minihdfs
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,12 +28,17 @@ type Cluster struct {
 	*child.Process
 	Address string // of the name node's RPC, 127.0.0.1:port
 
-	jars string
+	jars, web string // web is the address of the name node's pages
 }
 
 // Start runs a cluster of one data node until the test ends. settings are properties of
 // Hadoop's configuration, NAME=VALUE.
 func Start(t testing.TB, settings ...string) *Cluster {
+	t.Helper()
+	return start(t, 1, settings)
+}
+
+func start(t testing.TB, dataNodes int, settings []string) *Cluster {
 	t.Helper()
 	jars, err := hadoop()
 	if err != nil && os.Getenv("TRAINFS_TEST_HDFS") == "" {
@@ -42,26 +48,36 @@ func Start(t testing.TB, settings ...string) *Cluster {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	c := &Cluster{Address: child.FreeAddr(t), jars: jars}
-	_, port, err := net.SplitHostPort(c.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := &Cluster{Address: child.FreeAddr(t), web: child.FreeAddr(t), jars: jars}
 	details := filepath.Join(dir, "details.json")
 	args := []string{"-Xmx400m", "-Dtest.build.data=" + dir, "-Dhadoop.tmp.dir=" + dir, "-cp", filepath.Join(jars, "*"),
-		"org.apache.hadoop.test.MiniDFSClusterManager", "-format", "-datanodes", "1", "-nnport", port, "-writeDetails", details}
-	for _, s := range append(settings, "dfs.namenode.fs-limits.min-block-size=4096") {
-		args = append(args, "-D", s)
-	}
+		"org.apache.hadoop.test.MiniDFSClusterManager", "-format", "-datanodes", strconv.Itoa(dataNodes),
+		"-nnport", portOf(c.Address), "-httpport", portOf(c.web), "-writeDetails", details}
 	c.Process = child.Start(t, child.Spec{
-		Name: "HDFS", Program: "java", Args: args, Dir: dir, Patience: 3 * time.Minute,
-		Env: []string{"HADOOP_CONF_DIR=" + dir, "HADOOP_HOME=" + dir},
+		Name: "HDFS", Program: "java", Args: withSettings(args, append(settings, "dfs.namenode.fs-limits.min-block-size=4096")),
+		Dir: dir, Env: environment(dir), Patience: patience,
 		Ready: func() bool {
 			text, err := os.ReadFile(details)
 			return err == nil && json.Valid(text)
 		},
 	})
 	return c
+}
+
+const patience = 3 * time.Minute
+
+func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+
+func withSettings(args, settings []string) []string {
+	for _, s := range settings {
+		args = append(args, "-D", s)
+	}
+	return args
+}
+
+// environment keeps a machine's own Hadoop out.
+func environment(dir string) []string {
+	return []string{"HADOOP_CONF_DIR=" + dir, "HADOOP_HOME=" + dir}
 }
 
 // Admin runs a command of hdfs dfsadmin.
