@@ -47,6 +47,8 @@ type Store struct {
 	where   place
 	options hdfs.ClientOptions
 
+	patience time.Duration // for data nodes to tell the name node of what they have
+
 	connecting sync.Mutex // held while a client connects
 
 	mu     sync.Mutex
@@ -69,7 +71,7 @@ func Open(ctx context.Context, loc backend.Location, o Options) (*Store, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{where: where, options: options}
+	s := &Store{where: where, options: options, patience: ioTimeout}
 	if o.SkipCheck {
 		return s, nil
 	}

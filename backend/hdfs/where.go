@@ -1,7 +1,6 @@
 package hdfs
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/colinmarc/hdfs/v2"
 	"github.com/colinmarc/hdfs/v2/hadoopconf"
@@ -17,12 +15,7 @@ import (
 	"github.com/trainfs/trainfs/backend"
 )
 
-const (
-	dialTimeout = 10 * time.Second
-	ioTimeout   = time.Minute // for one read or write of a connection: nothing came that long
-
-	defaultPort = "8020" // of a name node's RPC
-)
+const defaultPort = "8020" // of a name node's RPC
 
 // place is where the objects are, and how their files are made.
 type place struct {
@@ -53,7 +46,7 @@ func resolve(loc backend.Location) (place, hdfs.ClientOptions, error) {
 		return place{}, options, backend.OpenError(backend.ErrConfig, nil, "no name node: write hdfs://host:port/path, or let HADOOP_CONF_DIR lead to a configuration that names one")
 	}
 	options.User = userName(loc.Params["user"])
-	options.NamenodeDialFunc, options.DatanodeDialFunc = dial, dial
+	options.NamenodeDialFunc, options.DatanodeDialFunc = dialNameNode, dialDataNode(ioTimeout)
 	p := place{root: path.Clean(loc.Path())}
 	p.replication, _ = strconv.Atoi(loc.Params["replication"])
 	p.blockSize, _ = strconv.ParseInt(loc.Params["default_block_size"], 10, 64)
@@ -82,37 +75,3 @@ func userName(asked string) string {
 	}
 	return fmt.Sprint(os.Getuid())
 }
-
-// dial connects, and lets nothing wait for ever.
-func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return &patientConn{Conn: c}, nil
-}
-
-// patientConn ends a read or write that nothing comes of. After a failure it is closed: an
-// answer that came late would be taken for that of the next request.
-type patientConn struct{ net.Conn }
-
-func (c *patientConn) Read(b []byte) (int, error) {
-	c.Conn.SetReadDeadline(time.Now().Add(ioTimeout))
-	n, err := c.Conn.Read(b)
-	if err != nil {
-		c.Conn.Close()
-	}
-	return n, err
-}
-
-func (c *patientConn) Write(b []byte) (int, error) {
-	c.Conn.SetWriteDeadline(time.Now().Add(ioTimeout))
-	n, err := c.Conn.Write(b)
-	if err != nil {
-		c.Conn.Close()
-	}
-	return n, err
-}
-
-// SetDeadline is for the client's own limits, of which there are none.
-func (c *patientConn) SetDeadline(time.Time) error { return nil }

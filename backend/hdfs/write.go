@@ -72,11 +72,36 @@ func (s *Store) write(ctx context.Context, c *hdfs.Client, to string, attr backe
 		return err
 	}
 	sum := crc32c.New()
-	_, err = io.CopyBuffer(io.MultiWriter(f, sum), contextReader{ctx, r}, make([]byte, 1<<20))
+	_, err = io.CopyBuffer(io.MultiWriter(writer{f}, sum), contextReader{ctx, r}, make([]byte, 1<<20))
 	if err == nil && crc != nil && sum.Sum32() != *crc {
 		err = fmt.Errorf("%w: the bytes have %08x, not %08x", backend.ErrChecksum, sum.Sum32(), *crc)
 	}
-	return errors.Join(err, finish(ctx, f))
+	if err != nil {
+		// It will not be whole: closing it only lets go of the data node. After this the name
+		// node would wait for a block that nobody has.
+		f.Close()
+		return err
+	}
+	return s.finish(ctx, f)
+}
+
+// writer says of what the client cannot write what that was.
+type writer struct{ *hdfs.FileWriter }
+
+func (w writer) Write(b []byte) (int, error) {
+	n, err := w.FileWriter.Write(b)
+	return n, unwritten(err)
+}
+
+// unwritten speaks of data nodes where err does not, and is not the name node's either. Of
+// one that others pass blocks on to the client only learns that it has failed.
+func unwritten(err error) error {
+	var node *nodeError
+	var path *os.PathError // of a call to the name node
+	if err == nil || errors.As(err, &node) || errors.As(err, &path) || exceptionOf(err) != "" {
+		return err
+	}
+	return fmt.Errorf("cannot write a block to its data nodes: %w", err)
 }
 
 // create makes a file, and the directory that it is in.
@@ -105,12 +130,16 @@ func (s *Store) create(c *hdfs.Client, to string, attr backend.Attr) (*hdfs.File
 }
 
 // finish closes a file, which the name node takes for whole only when enough data nodes have
-// told it of the last block.
-func finish(ctx context.Context, f *hdfs.FileWriter) error {
+// told it of the last block. It does not wait for ever for one that was lost before it could.
+func (s *Store) finish(ctx context.Context, f *hdfs.FileWriter) error {
+	began := time.Now()
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := f.Close()
 		if !hdfs.IsErrReplicating(err) {
-			return err
+			return unwritten(err)
+		}
+		if time.Since(began) > s.patience {
+			return fmt.Errorf("no data node has told the name node of the last block within %s: lost, or cut off", s.patience)
 		}
 		select {
 		case <-ctx.Done():
