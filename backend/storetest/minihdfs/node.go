@@ -1,9 +1,11 @@
 package minihdfs
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,6 +18,33 @@ import (
 type Node struct {
 	*child.Process
 	Address string // where clients and other data nodes come, 127.0.0.1:port
+
+	data string // its directory
+}
+
+// PauseWriting pauses the node as soon as it has a part of a block, of more than some marker.
+func (n *Node) PauseWriting(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if !n.writing() {
+			continue
+		}
+		n.Pause()
+		if n.writing() {
+			return nil
+		}
+		n.Resume()
+	}
+	return ctx.Err()
+}
+
+func (n *Node) writing() bool {
+	blocks, _ := filepath.Glob(filepath.Join(n.data, "current", "*", "current", "rbw", "blk_*"))
+	for _, b := range blocks {
+		if fi, err := os.Stat(b); err == nil && fi.Size() > 64<<10 {
+			return true
+		}
+	}
+	return false
 }
 
 // StartNodes runs a cluster of n such nodes, whose death the name node sees after 12 s, and
@@ -36,16 +65,17 @@ func StartNodes(t testing.TB, n int, settings ...string) (*Cluster, []*Node) {
 func (c *Cluster) StartNode(t testing.TB, settings ...string) *Node {
 	t.Helper()
 	dir, address := t.TempDir(), child.FreeAddr(t)
+	data := filepath.Join(dir, "data")
 	args := []string{"-Xmx200m", "-Dhadoop.tmp.dir=" + dir, "-cp", filepath.Join(c.jars, "*"), "org.apache.hadoop.hdfs.server.datanode.DataNode"}
 	settings = append([]string{ // of a property that is there twice the last counts
 		"fs.defaultFS=hdfs://" + c.Address,
 		"dfs.datanode.address=" + address,
 		"dfs.datanode.http.address=127.0.0.1:0",
 		"dfs.datanode.ipc.address=127.0.0.1:0",
-		"dfs.datanode.data.dir=" + filepath.Join(dir, "data"),
+		"dfs.datanode.data.dir=" + data,
 		"dfs.heartbeat.interval=1",
 	}, settings...)
-	n := &Node{Address: address}
+	n := &Node{Address: address, data: data}
 	n.Process = child.Start(t, child.Spec{
 		Name: "a data node", Program: "java", Args: withSettings(args, settings),
 		Dir: dir, Env: environment(dir), Patience: patience,
