@@ -91,7 +91,7 @@ stores: export TRAINFS_TEST_HDFS = 1
 stores: export TRAINFS_TEST_AZURE = 1
 stores: # the table store x case of the conformance suite; fails on a hole that docs/stores.md does not explain
 	./scripts/setup --hdfs --azure
-	go test -json -count=1 -timeout 10m -run '^TestStore$$' ./backend/azure ./backend/file ./backend/gcs ./backend/hdfs ./backend/mem ./backend/s3 | go run ./scripts/stores-table
+	go test -json -count=1 -timeout 10m -run '^TestStore$$' ./backend/azure ./backend/file ./backend/gcs ./backend/hdfs ./backend/mem ./backend/plugin ./backend/s3 | go run ./scripts/stores-table
 
 page-test: # the status page in a real browser; leaves page.png in dist/
 	mkdir -p dist

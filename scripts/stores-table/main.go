@@ -3,8 +3,9 @@
 //
 //	go test -json -count=1 -run '^TestStore$' ./backend/... | go run ./scripts/stores-table
 //
-// It fails if a case fails, or if a store leaves out a case that others have and
-// docs/stores.md does not name.
+// It fails if a case fails, or a store that was to be tested does not get to its cases, or if a
+// store leaves out a case that others have and docs/stores.md does not name. What a failure
+// printed comes after the table.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -20,7 +22,7 @@ import (
 
 // event is what this needs of a line of go test -json.
 type event struct {
-	Action, Package, Test string
+	Action, Package, Test, Output string
 }
 
 // table is the result of each case, by store.
@@ -28,6 +30,8 @@ type table struct {
 	stores  []string
 	cases   []string // in the order of the first store
 	results map[[2]string]string
+	ended   map[string]string // how the tests of a store ended as a whole
+	printed []string          // by what failed
 }
 
 func main() {
@@ -51,7 +55,8 @@ func run(in io.Reader, out io.Writer, explained string) error {
 }
 
 func read(in io.Reader) (*table, error) {
-	t := &table{results: map[[2]string]string{}}
+	t := &table{results: map[[2]string]string{}, ended: map[string]string{}}
+	output := map[[2]string]string{}
 	for dec := json.NewDecoder(in); ; {
 		var e event
 		if err := dec.Decode(&e); errors.Is(err, io.EOF) {
@@ -59,26 +64,48 @@ func read(in io.Reader) (*table, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		name, ok := strings.CutPrefix(e.Test, "TestStore/")
-		if !ok || e.Action != "pass" && e.Action != "fail" && e.Action != "skip" || !strings.Contains(name, "/") {
-			continue // a group is no case
+		from := [2]string{e.Package, e.Test}
+		switch e.Action {
+		case "output":
+			output[from] += e.Output
+		case "build-output":
+			t.printed = append(t.printed, e.Output)
+		case "fail":
+			t.printed = append(t.printed, output[from])
+			t.add(e)
+		case "pass", "skip":
+			delete(output, from)
+			t.add(e)
 		}
-		store, name := path.Base(e.Package), strings.ReplaceAll(name, "_", " ")
-		if !slices.Contains(t.stores, store) {
-			t.stores = append(t.stores, store)
-		}
-		if !slices.Contains(t.cases, name) {
-			t.cases = append(t.cases, name)
-		}
-		t.results[[2]string{store, name}] = e.Action
 	}
+}
+
+// add notes how a case, or the tests of a store as a whole, ended.
+func (t *table) add(e event) {
+	store := path.Base(e.Package)
+	if e.Test == "" {
+		t.ended[store] = e.Action
+		return
+	}
+	name, ok := strings.CutPrefix(e.Test, "TestStore/")
+	if !ok || !strings.Contains(name, "/") {
+		return // a group is no case
+	}
+	name = strings.ReplaceAll(name, "_", " ")
+	if !slices.Contains(t.stores, store) {
+		t.stores = append(t.stores, store)
+	}
+	if !slices.Contains(t.cases, name) {
+		t.cases = append(t.cases, name)
+	}
+	t.results[[2]string{store, name}] = e.Action
 }
 
 func (t *table) print(out io.Writer) {
 	slices.Sort(t.stores)
 	slices.Sort(t.cases)
 	for _, store := range t.stores {
-		fmt.Fprintf(out, "%-6s", store)
+		fmt.Fprintf(out, "%-7s", store)
 	}
 	fmt.Fprintln(out, "case")
 	for _, name := range t.cases {
@@ -87,11 +114,14 @@ func (t *table) print(out io.Writer) {
 			if result == "" {
 				result = "-"
 			}
-			fmt.Fprintf(out, "%-6s", result)
+			fmt.Fprintf(out, "%-7s", result)
 		}
 		fmt.Fprintln(out, name)
 	}
 	fmt.Fprintf(out, "%d stores, %d cases\n", len(t.stores), len(t.cases))
+	for _, text := range t.printed {
+		fmt.Fprint(out, text)
+	}
 }
 
 func (t *table) check(explained string) error {
@@ -108,6 +138,14 @@ func (t *table) check(explained string) error {
 			case !strings.Contains(explained, name):
 				errs = append(errs, fmt.Errorf("%s leaves out, and docs/stores.md does not say why: %s", store, name))
 			}
+		}
+	}
+	for _, store := range slices.Sorted(maps.Keys(t.ended)) {
+		switch {
+		case !slices.Contains(t.stores, store):
+			errs = append(errs, fmt.Errorf("%s has not come to any case", store))
+		case t.ended[store] == "fail":
+			errs = append(errs, fmt.Errorf("%s fails", store))
 		}
 	}
 	return errors.Join(errs...)

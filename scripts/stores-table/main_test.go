@@ -5,6 +5,13 @@ import (
 	"testing"
 )
 
+const whole = `{"Action":"%a","Package":"m/backend/%s"}` + "\n"
+
+// ended is what go test says of a store as a whole.
+func ended(store, action string) string {
+	return strings.NewReplacer("%a", action, "%s", store).Replace(whole)
+}
+
 const line = `{"Action":"%a","Package":"m/backend/%s","Test":"TestStore/List/%c"}` + "\n"
 
 func event4(store, name, action string) string {
@@ -20,6 +27,10 @@ func TestAHoleHasToBeExplained(t *testing.T) {
 		{full + event4("s3", "more", "pass") + event4("gcs", "more", "skip"), "", "gcs leaves out"},
 		{full + event4("s3", "more", "pass"), "on gcs there is no List/more: …", ""},
 		{full + event4("s3", "more", "fail"), "List/more", "s3 fails: List/more"},
+		{full + ended("s3", "pass") + ended("gcs", "pass"), "", ""},
+		{full + ended("hdfs", "fail"), "", "hdfs has not come to any case"}, // it does not build
+		{full + ended("hdfs", "pass"), "", "hdfs has not come to any case"}, // it was skipped
+		{full + ended("gcs", "fail"), "", "gcs fails"},
 	} {
 		var out strings.Builder
 		err := run(strings.NewReader(c.in), &out, c.docs)
