@@ -82,7 +82,7 @@ func (c *Cache) localOrStream(ctx context.Context, path string) (*fetch, error) 
 	} else if !isNotExist(err) {
 		return nil, err
 	}
-	e, err := c.names.find(ctx, path)
+	e, err := c.findAway(ctx, path)
 	if err != nil {
 		return nil, err
 	}

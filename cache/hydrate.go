@@ -78,7 +78,7 @@ func (c *Cache) localizeOnce(ctx context.Context, path string, truncate bool) er
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	e, err := c.names.find(ctx, path)
+	e, err := c.findAway(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,11 @@ func (c *Cache) info(st syscall.Stat_t, born uint64) Info {
 // there first; where the disk has no room for that, readers go on without.
 func (c *Cache) remoteInfo(ctx context.Context, path string) (Info, error) {
 	e, err := c.names.find(ctx, path)
+	if isNotExist(err) { // a download of a file that was renamed here may have put it there meanwhile
+		if st, born, err := c.tree.info(path); err == nil {
+			return c.info(st, born), nil
+		}
+	}
 	if err != nil {
 		return Info{}, err
 	}
@@ -86,6 +91,15 @@ func (c *Cache) remoteInfo(ctx context.Context, path string) (Info, error) {
 	id := c.idents.ofRemote(path)
 	st.Ino = id
 	return Info{Stat_t: st, Ident: id, Gen: 1}, nil
+}
+
+// findAway finds a path that was not in the tree a moment ago. errTakenAway: it is there now.
+func (c *Cache) findAway(ctx context.Context, path string) (remoteEntry, error) {
+	e, err := c.names.find(ctx, path)
+	if isNotExist(err) && c.tree.exists(path) {
+		err = errTakenAway
+	}
+	return e, err
 }
 
 // withAttr asks for what a listing does not tell.

@@ -84,7 +84,7 @@ func (c *Cache) collectRemote(ctx context.Context, path string, out map[string]r
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	case err != nil:
-		e, err := c.names.find(ctx, path)
+		e, err := c.findAway(ctx, path)
 		if err != nil {
 			return err
 		}

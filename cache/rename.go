@@ -33,10 +33,11 @@ func (c *Cache) Rename(ctx context.Context, old, new string, flags uint32) error
 	}
 	for try := 0; ; try++ {
 		remote, err := c.remoteOnly(ctx, old)
-		if err != nil {
+		if err == nil {
+			err = c.renameOnce(ctx, old, new, flags, remote)
+		} else if !errors.Is(err, errTakenAway) {
 			return err
 		}
-		err = c.renameOnce(ctx, old, new, flags, remote)
 		if !isNotExist(err) && !errors.Is(err, errElsewhere) || try == leftTries { // else it may have been evicted in between
 			return err
 		}

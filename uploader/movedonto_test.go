@@ -1,6 +1,7 @@
 package uploader
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -85,6 +86,47 @@ func TestRemoteFileRenamedOntoOneThatIsFetchedIsNotHidden(t *testing.T) {
 	}
 	if got := get(t, s, name); got != "the new content" {
 		t.Errorf("the store has %q", got)
+	}
+}
+
+// P8: a file that was renamed while it was only in the store is there at every moment, also when it is
+// being fetched.
+func TestRenamedRemoteFileIsThereWhileItIsFetched(t *testing.T) {
+	t.Parallel()
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.Settle, c.ListTTL = time.Hour, time.Hour })
+	n.mkdir("run")
+	const files = 200
+	for i := range files {
+		n.write(fmt.Sprintf("run/old%d", i), "content")
+	}
+	must(n, n.commitAll())
+	if _, _, err := n.Evict(ctx, []string{"run"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range files {
+		name := fmt.Sprintf("run/new%d", i)
+		must(n, n.Rename(ctx, fmt.Sprintf("run/old%d", i), name, 0))
+		opened := make(chan error, 1)
+		go func() {
+			h, err := n.Open(ctx, name, unix.O_RDONLY)
+			if err == nil {
+				h.File().Close()
+				h.Released()
+			}
+			opened <- err
+		}()
+		for ended := false; !ended; {
+			select {
+			case err := <-opened:
+				must(n, err)
+				ended = true
+			default:
+			}
+			if _, err := n.Lookup(ctx, name); err != nil {
+				t.Fatalf("file %d: lookup: %v", i, err)
+			}
+		}
 	}
 }
 
