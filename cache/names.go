@@ -115,6 +115,11 @@ func (n *names) forget(path string) {
 
 // find asks for one name. fs.ErrNotExist if the store has none that may be shown.
 func (n *names) find(ctx context.Context, path string) (remoteEntry, error) {
+	return n.findWith(ctx, path, false)
+}
+
+// findWith is find; exact: whatever a listing of the directory says, the store is asked for the name.
+func (n *names) findWith(ctx context.Context, path string, exact bool) (remoteEntry, error) {
 	if path == "" {
 		return remoteEntry{dir: true}, nil
 	}
@@ -127,19 +132,19 @@ func (n *names) find(ctx context.Context, path string) (remoteEntry, error) {
 	if err := layout.CheckPath(path); err != nil {
 		return remoteEntry{}, fs.ErrNotExist
 	}
-	e, err := n.anywhere(ctx, path)
+	e, err := n.anywhere(ctx, path, exact)
 	if err == nil && n.isGone(path, &e) {
 		return remoteEntry{}, fs.ErrNotExist
 	}
 	return e, err
 }
 
-func (n *names) anywhere(ctx context.Context, path string) (remoteEntry, error) {
+func (n *names) anywhere(ctx context.Context, path string, exact bool) (remoteEntry, error) {
 	asDir := n.c.cfg.Layout.Classify(path, true)
 	if asDir.Kind == layout.Checkpoint && asDir.Unit != path {
 		return n.member(ctx, asDir.Unit, path)
 	}
-	e, err := n.plain(ctx, path)
+	e, err := n.plain(ctx, path, exact)
 	if err == nil && e.dir && asDir.Kind == layout.Checkpoint {
 		return n.member(ctx, path, path)
 	}
@@ -147,10 +152,10 @@ func (n *names) anywhere(ctx context.Context, path string) (remoteEntry, error) 
 }
 
 // plain finds a name that is not in a checkpoint directory.
-func (n *names) plain(ctx context.Context, path string) (remoteEntry, error) {
+func (n *names) plain(ctx context.Context, path string, exact bool) (remoteEntry, error) {
 	dir, name := parent(path), base(path)
 	kind := n.c.cfg.Layout.Classify(path, false).Kind
-	exact := kind == layout.Control || kind == layout.Tracker
+	exact = exact || kind == layout.Control || kind == layout.Tracker
 	now := time.Now()
 
 	n.mu.Lock()

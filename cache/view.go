@@ -142,7 +142,7 @@ func (n *names) refresh(unit string) {
 func (n *names) findAnew(ctx context.Context, path string) (remoteEntry, error) {
 	n.refresh(n.c.unitPath(path))
 	n.forget(path)
-	return n.find(ctx, path)
+	return n.findWith(ctx, path, true)
 }
 
 // look reads a checkpoint directory so that what it returns existed at one moment: the

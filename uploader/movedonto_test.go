@@ -154,3 +154,39 @@ func TestOldNameOfARenamedRemoteFileGoesThoughItIsReplacedBeforeARestart(t *test
 		t.Errorf("the store has %q", got)
 	}
 }
+
+// P8: a file that was renamed while it was only in the store is being fetched from under its old name,
+// when its commit takes that away: it is fetched from under the new one, though no listing knows it yet.
+func TestRenamedRemoteFileIsFetchedThoughItsOldNameGoesMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.ListTTL, c.CreateTTL = time.Hour, time.Hour })
+	n.mkdir("run")
+	n.write("run/old", "content")
+	must(n, n.commitAll())
+	if _, _, err := n.Evict(ctx, []string{"run"}); err != nil {
+		t.Fatal(err)
+	}
+	n.restart()
+	n.names("run")
+	must(n, n.Rename(ctx, "run/old", "run/new", 0))
+	held := s.Hold(backend.OpGet, 1)
+	opened := make(chan error, 1)
+	go func() {
+		h, err := n.Open(ctx, "run/new", unix.O_RDONLY)
+		if err == nil {
+			h.File().Close()
+			h.Released()
+		}
+		opened <- err
+	}()
+	<-held.Reached()
+	must(n, n.commitAll())
+	if got := objects(t, s); got != "run/new" {
+		t.Fatalf("the store has %s", got)
+	}
+	held.Release()
+	if err := <-opened; err != nil {
+		t.Errorf("open: %v", err)
+	}
+}
