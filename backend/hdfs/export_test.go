@@ -16,3 +16,6 @@ func WatchDataNodes(s *Store, patience time.Duration, dialled func(address strin
 		return dial(ctx, network, address)
 	}
 }
+
+// Sweep is what Open does, with another time.
+func Sweep(ctx context.Context, s *Store, olderThan time.Duration) { s.sweep(ctx, olderThan) }

@@ -83,6 +83,7 @@ func Open(ctx context.Context, loc backend.Location, o Options) (*Store, error) 
 	if err := s.makeRoot(check); err != nil {
 		return nil, errors.Join(s.explain(ctx, err), s.Close())
 	}
+	s.sweep(check, staleAfter)
 	return s, nil
 }
 

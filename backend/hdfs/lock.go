@@ -28,7 +28,7 @@ var errLocked = errors.New("another node is writing the same key")
 // written a moment ago, whose time is the name node's clock; "" makes one.
 func (s *Store) locked(c *hdfs.Client, now, key string, f func() error) error {
 	sum := sha256.Sum256([]byte(key))
-	lock := path.Join(s.path(stagingDir), hex.EncodeToString(sum[:16])+".lock")
+	lock := path.Join(s.path(stagingDir), hex.EncodeToString(sum[:16])+lockSuffix)
 	began := time.Now()
 	if err := s.lock(c, lock, now); err != nil {
 		return err

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	client "github.com/colinmarc/hdfs/v2"
-
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/backend/crc32c"
 	"github.com/trainfs/trainfs/backend/hdfs"
@@ -127,17 +125,8 @@ func (l *lossy) wantPassing(err error) {
 // client still waits for a data node.
 func (l *lossy) wantNothingLeft() {
 	l.Helper()
-	c, err := client.New(l.cluster.Address)
-	if err != nil {
-		l.Fatal(err)
-	}
-	defer c.Close()
-	infos, err := c.ReadDir("/" + lossyRoot + "/.trainfs/v1/staging")
-	if err != nil {
-		l.Fatal(err)
-	}
-	for _, info := range infos {
-		l.Errorf("left in the staging directory: %s", info.Name())
+	for _, name := range namesIn(l.T, l.cluster, "/"+lossyRoot+"/.trainfs/v1/staging") {
+		l.Errorf("left in the staging directory: %s", name)
 	}
 	stacks := make([]byte, mib)
 	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte("blockWriteStream")) {

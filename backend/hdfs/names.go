@@ -7,6 +7,8 @@ import (
 
 const (
 	stagingDir = ".trainfs/v1/staging"
+	tempSuffix = ".tmp"  // of a file in it that is being written
+	lockSuffix = ".lock" // of one that is a lock
 
 	// colonStandIn is in HDFS what a colon is in a key.
 	colonStandIn = '\uf03a'

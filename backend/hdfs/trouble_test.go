@@ -167,3 +167,25 @@ func TestForeignWriteDropsTheNote(t *testing.T) {
 		t.Errorf("%+v, %v", after, err)
 	}
 }
+
+// A client that was killed leaves files in the staging directory, one of them not closed.
+func TestWhatADeadClientLeftIsSweptOnceItIsOld(t *testing.T) {
+	cluster := minihdfs.Start(t)
+	root := "runs/" + rand.Text()
+	s := open(t, cluster.URL(root))
+	defer s.Close()
+	st, err := s.BeginStage(t.Context(), "key", 10, 10, backend.Attr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	staging := "/" + root + "/.trainfs/v1/staging/"
+	leaveBehind(t, cluster, staging, "A.tmp", "B.lock", "C")
+	hdfs.Sweep(t.Context(), s, time.Hour)
+	if got := namesIn(t, cluster, staging); len(got) != 4 {
+		t.Errorf("swept while somebody may be at work: %q is left", got)
+	}
+	hdfs.Sweep(t.Context(), s, -time.Hour)
+	if got := namesIn(t, cluster, staging); len(got) != 1 || got[0] != st.ID {
+		t.Errorf("%q is left, want %q", got, st.ID)
+	}
+}

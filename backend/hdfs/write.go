@@ -52,7 +52,7 @@ func (s *Store) putFile(ctx context.Context, c *hdfs.Client, key string, attr ba
 }
 
 // temp is a name in the staging directory that nobody has.
-func (s *Store) temp() string { return path.Join(s.path(stagingDir), newID()+".tmp") }
+func (s *Store) temp() string { return path.Join(s.path(stagingDir), newID()+tempSuffix) }
 
 // fill writes a new file with its note, and removes it if it fails.
 func (s *Store) fill(ctx context.Context, c *hdfs.Client, to string, attr backend.Attr, r io.Reader, crc *uint32) error {
