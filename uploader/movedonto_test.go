@@ -190,3 +190,36 @@ func TestRenamedRemoteFileIsFetchedThoughItsOldNameGoesMeanwhile(t *testing.T) {
 		t.Errorf("open: %v", err)
 	}
 }
+
+// P5: a member that is only in the store is renamed in its checkpoint, and renamed on, out of it, while
+// the first rename is being committed: that commit does not delete what the new name still needs.
+func TestMemberThatIsRenamedOnDuringACommitIsNotLost(t *testing.T) {
+	const unit = "run/checkpoint_000001"
+	for _, at := range []string{backend.OpCopy, backend.OpDelete} {
+		t.Run("at "+at, func(t *testing.T) {
+			t.Parallel()
+			s := newFaulty()
+			n := startNode(t, s)
+			n.mkdir("run")
+			n.mkdir(unit)
+			n.write(unit+"/b", "content")
+			n.write(unit+"/other", "other")
+			n.wait()
+			if _, _, err := n.Evict(ctx, []string{"run"}); err != nil {
+				t.Fatal(err)
+			}
+			held := s.Hold(at, 1)
+			must(n, n.Rename(ctx, unit+"/b", unit+"/a", 0))
+			<-held.Reached()
+			must(n, n.Rename(ctx, unit+"/a", "run/c", 0))
+			held.Release()
+			n.wait()
+			if got := get(t, s, "run/c"); got != "content" {
+				t.Errorf("the store has %q", got)
+			}
+			if got := objects(t, s); got != "run/c "+unit+"/other" {
+				t.Errorf("the store has %s", got)
+			}
+		})
+	}
+}
