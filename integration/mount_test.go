@@ -116,10 +116,18 @@ func (m *mount) dump() {
 	m.t.Logf("the log of %s:\n%s\nits goroutines:\n%s", m.dir, lastLines(m.log()[:before], 400), m.log()[before:])
 }
 
-// umount drains and unmounts.
+// umount drains and unmounts. A process that another test starts at this moment has our open files
+// until its exec: one that is busy with them is waited for.
 func (m *mount) umount() {
 	m.t.Helper()
-	if r := run(m.t, m.env, trainfs, "umount", "--timeout", patience.String(), m.dir); r.code != 0 {
+	var r result
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		r = run(m.t, m.env, trainfs, "umount", "--timeout", patience.String(), m.dir)
+		if r.code == 0 || !strings.Contains(r.output, "is busy") || time.Now().After(end) {
+			break
+		}
+	}
+	if r.code != 0 {
 		m.t.Fatalf("umount: exit code %d\n%s", r.code, r.output)
 	}
 }
