@@ -14,6 +14,26 @@ import (
 // its record first and then for its unit, it seemed to have neither, and its object stayed.
 func TestFileDeletedAsItsCommitEndsMayBeRemote(t *testing.T) {
 	const path = "run/notes"
+	c := bareCache(t)
+	c.mu.units = map[string]*Unit{path: {Path: path, tried: true}}
+
+	c.mu.Lock()
+	answer := make(chan bool, 1)
+	go func() { answer <- c.mayBeRemote(path) }()
+	waitsInside(t, "mayBeRemote")
+	if err := c.journal.write(put(tableFile, path, fileRecord{})); err != nil { // as Committed does
+		t.Fatal(err)
+	}
+	delete(c.mu.units, path)
+	c.mu.Unlock()
+	if !<-answer {
+		t.Error("it gets no tombstone")
+	}
+}
+
+// bareCache is a cache of which there is nothing yet but its journal.
+func bareCache(t *testing.T) *Cache {
+	t.Helper()
 	names, err := layout.New(layout.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -22,22 +42,8 @@ func TestFileDeletedAsItsCommitEndsMayBeRemote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer j.close()
-	c := &Cache{cfg: Config{Layout: names}, journal: j}
-	c.mu.units = map[string]*Unit{path: {Path: path, tried: true}}
-
-	c.mu.Lock()
-	answer := make(chan bool, 1)
-	go func() { answer <- c.mayBeRemote(path) }()
-	waitsInside(t, "mayBeRemote")
-	if err := j.write(put(tableFile, path, fileRecord{})); err != nil { // as Committed does
-		t.Fatal(err)
-	}
-	delete(c.mu.units, path)
-	c.mu.Unlock()
-	if !<-answer {
-		t.Error("it gets no tombstone")
-	}
+	t.Cleanup(func() { _ = j.close() })
+	return &Cache{cfg: Config{Layout: names}, journal: j}
 }
 
 // waitsInside returns once a goroutine waits for a lock below a function.

@@ -236,16 +236,24 @@ func (c *Cache) movedStates(u *Unit) []FileState {
 }
 
 // Copied is told before a commit deletes what its unit has lost: all of the unit is in the store. Its
-// renamed files have their bytes under their own keys now, and are renamed on from there. What one
-// has been renamed on from before stays until that new name is committed.
+// renamed files have their bytes under their own keys now, and are renamed on from there; durably, for
+// the old keys are deleted next. What one has been renamed on from before stays until that new name is
+// committed.
 func (c *Cache) Copied(s *Snapshot, done []Done) error {
 	etags := make(map[string]string, len(done))
 	for _, d := range done {
 		etags[d.Path] = d.ETag
 	}
+	ops, err := c.plantCopied(s, etags)
+	if err != nil || len(ops) == 0 {
+		return err
+	}
+	return c.Sync()
+}
+
+func (c *Cache) plantCopied(s *Snapshot, etags map[string]string) (ops []op, err error) {
 	c.planting.Lock()
 	defer c.planting.Unlock()
-	var ops []op
 	c.mu.Lock()
 	for _, f := range s.Files {
 		if r, ok := c.mu.moved[f.Path]; ok && f.Remote && r.Key == f.CopyFrom && r.Seq <= s.seq {
@@ -256,7 +264,7 @@ func (c *Cache) Copied(s *Snapshot, done []Done) error {
 	}
 	s.Removed = slices.DeleteFunc(s.Removed, c.isSource)
 	c.mu.Unlock()
-	return c.journal.write(ops...)
+	return ops, c.journal.write(ops...)
 }
 
 // unmoved forgets the record of a path, with the ops that make it durable. Callers hold

@@ -1,12 +1,9 @@
 package cache
 
 import (
-	"log/slog"
 	"os"
 	"testing"
 	"time"
-
-	"github.com/trainfs/trainfs/layout"
 )
 
 // What a mapping writes is looked for until ten minutes have passed, and thousands of
@@ -39,15 +36,7 @@ func TestCommittedFilesAreLookedAtAgainAtDoublingIntervals(t *testing.T) {
 // its unit must not become dirty: nobody would say of that one that it is finished.
 func TestFileThatIsLookedAtAgainAsItsCommitEndsIsNotTakenForChanged(t *testing.T) {
 	const path, unit = "run/checkpoint_best/f0", "run/checkpoint_best"
-	names, err := layout.New(layout.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	j, err := openJournal(t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.close()
+	c := bareCache(t)
 	dir := t.TempDir()
 	if err := os.MkdirAll(dir+"/"+unit, 0o755); err != nil {
 		t.Fatal(err)
@@ -60,9 +49,9 @@ func TestFileThatIsLookedAtAgainAsItsCommitEndsIsNotTakenForChanged(t *testing.T
 		t.Fatal(err)
 	}
 	defer tr.root.Close()
-	c := &Cache{cfg: Config{Layout: names}, journal: j, tree: tr}
-	c.mu.units = map[string]*Unit{unit: {Path: unit, Dir: true, Class: names.Classify(unit, true)}}
-	if err := j.write(put(tableFile, path, fileRecord{})); err != nil { // what was committed before
+	c.tree = tr
+	c.mu.units = map[string]*Unit{unit: {Path: unit, Dir: true, Class: c.cfg.Layout.Classify(unit, true)}}
+	if err := c.journal.write(put(tableFile, path, fileRecord{})); err != nil { // what was committed before
 		t.Fatal(err)
 	}
 
@@ -74,7 +63,7 @@ func TestFileThatIsLookedAtAgainAsItsCommitEndsIsNotTakenForChanged(t *testing.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := j.write(put(tableFile, path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st)})); err != nil { // as Committed does
+	if err := c.journal.write(put(tableFile, path, fileRecord{ID: identityOf(&st), Attrs: attrsOf(&st)})); err != nil { // as Committed does
 		t.Fatal(err)
 	}
 	delete(c.mu.units, unit)
