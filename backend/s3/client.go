@@ -64,13 +64,20 @@ func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
 	}
 	used := c.current.Load()
 	resp, err := (*used).Do(r)
-	if err != nil && !errors.Is(context.Cause(r.Context()), context.Canceled) {
+	if err != nil && !lostInterest(r.Context()) {
 		// The SDK's client cannot be told to close them. A new one has none, and those of the
 		// old one are closed when nobody has used them for a while.
 		fresh := c.build()
 		c.current.CompareAndSwap(used, &fresh)
 	}
 	return resp, err
+}
+
+// lostInterest tells whether the caller has given a request up, and not for want of an answer:
+// another request of a group has failed, say, as all do while the store refuses.
+func lostInterest(ctx context.Context) bool {
+	var late interface{ Timeout() bool }
+	return errors.Is(ctx.Err(), context.Canceled) && !(errors.As(context.Cause(ctx), &late) && late.Timeout())
 }
 
 // leaveNothing has the kernel drop what is not sent yet when a connection is closed. Without it

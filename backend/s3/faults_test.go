@@ -37,6 +37,21 @@ func TestABodyThatEndsEarlyIsNoShortSuccess(t *testing.T) {
 	}
 }
 
+// P7: the answer to HEAD does not say that it is the credentials that have expired.
+func TestHeadWithCredentialsThatHaveExpiredHeals(t *testing.T) {
+	for code, heals := range map[string]bool{"ExpiredToken": true, "AccessDenied": false} {
+		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			if r.Method != http.MethodHead {
+				fmt.Fprintf(w, `<?xml version="1.0"?><Error><Code>%s</Code><Message>m</Message></Error>`, code)
+			}
+		})
+		if _, err := s.Head(t.Context(), "a"); err == nil || backend.Permanent(err) == heals || errors.Is(err, backend.ErrDenied) == heals {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+}
+
 func TestAServerThatIgnoresRangesIsFoundOut(t *testing.T) {
 	s := fake(t, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("everything")) })
 	if _, _, err := s.Get(t.Context(), "a", backend.GetOptions{Offset: 5}); err == nil {
@@ -160,6 +175,64 @@ func TestIdleConnectionsAreNotUsedAgainWhenOneWasDead(t *testing.T) {
 	defer cancel()
 	if _, err := s.Head(ctx, "a"); err != nil {
 		t.Errorf("after one connection was found dead: %v", err)
+	}
+}
+
+// late is how the cache gives a request up that gets no answer.
+type late struct{ error }
+
+func (late) Timeout() bool { return true }
+
+// The connections are kept where a request was given up because another has failed: else a store
+// that refuses all leaves thousands of them.
+func TestConnectionsAreKeptUnlessAnAnswerIsLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		cause error
+		kept  bool
+	}{
+		"nobody wants it":         {nil, true},
+		"another one was refused": {&backend.Error{Op: backend.OpList, Key: "a", Kind: backend.ErrDenied, Err: errors.New("no")}, true},
+		"no answer":               {late{errors.New("no answer")}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			used := map[string]int{}
+			s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				used[r.RemoteAddr]++
+				mu.Unlock()
+				if strings.HasSuffix(r.URL.Path, "slow") {
+					<-r.Context().Done()
+					return
+				}
+				time.Sleep(50 * time.Millisecond) // so that both are open at the same time
+				w.Header().Set("ETag", `"x"`)
+			})
+			head := func() {
+				if _, err := s.Head(t.Context(), "a"); err != nil {
+					t.Error(err)
+				}
+			}
+			var both sync.WaitGroup
+			both.Go(head)
+			both.Go(head)
+			both.Wait()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(50*time.Millisecond, func() { cancel(c.cause) })
+			if _, err := s.Head(ctx, "slow"); err == nil {
+				t.Fatal("it was answered")
+			}
+			connections := func() int {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(used)
+			}
+			before := connections()
+			head()
+			if kept := connections() == before; kept != c.kept {
+				t.Errorf("kept: %v", kept)
+			}
+		})
 	}
 }
 

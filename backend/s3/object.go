@@ -2,7 +2,9 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,7 +22,25 @@ func (s *Store) Head(ctx context.Context, key string) (backend.Object, error) {
 		return backend.Object{}, err
 	}
 	obj, err := s.head(ctx, key)
+	if status(err) == http.StatusForbidden {
+		if obj, err = s.whyForbidden(ctx, key, err); err == nil {
+			obj, err = s.head(ctx, key)
+		}
+	}
 	return obj, fail(backend.OpHead, key, err)
+}
+
+// whyForbidden asks again in a way whose answer has a body: that of HEAD has none, and does not
+// tell credentials that have expired, and will be replaced, from a lack of permission.
+func (s *Store) whyForbidden(ctx context.Context, key string, forbidden error) (backend.Object, error) {
+	body, _, err := s.Get(ctx, key, backend.GetOptions{Length: 1})
+	if err == nil { // it may, by now
+		return backend.Object{}, body.Close()
+	}
+	if errors.Is(err, backend.ErrDenied) || errors.Is(err, backend.ErrNotExist) {
+		err = forbidden
+	}
+	return backend.Object{}, err
 }
 
 func (s *Store) head(ctx context.Context, key string) (backend.Object, error) {

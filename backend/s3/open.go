@@ -48,15 +48,11 @@ func Open(ctx context.Context, loc backend.Location, opts Options) (*Store, erro
 	if opts.CheckTimeout <= 0 {
 		opts.CheckTimeout = 10 * time.Second
 	}
-	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithAppID("trainfs"),
-		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
-		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
-		config.WithRetryer(newRetryer(maxAttempts)),
-	)
+	cfg, err := loadConfig(ctx)
 	if err != nil {
 		return nil, configError(err, "the AWS configuration cannot be read")
 	}
+	cfg.Credentials = rereading(cfg, loadConfig)
 	s := newStore(cfg, loc, opts)
 	if opts.SkipCheck {
 		return s, nil
@@ -74,6 +70,15 @@ func Open(ctx context.Context, loc backend.Location, opts Options) (*Store, erro
 		return nil, err
 	}
 	return s, nil
+}
+
+func loadConfig(ctx context.Context) (aws.Config, error) {
+	return config.LoadDefaultConfig(ctx,
+		config.WithAppID("trainfs"),
+		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
+		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+		config.WithRetryer(newRetryer(maxAttempts)),
+	)
 }
 
 func newRetryer(attempts int) func() aws.Retryer {

@@ -90,9 +90,12 @@ func TestOpenSaysWhichRegionIsRight(t *testing.T) {
 }
 
 // fake opens a store at a server that answers everything with handler.
-func fake(t *testing.T, handler http.HandlerFunc) *s3.Store {
+func fake(t *testing.T, handler http.HandlerFunc, change ...func()) *s3.Store {
 	t.Helper()
 	setCredentials(t)
+	for _, f := range change {
+		f()
+	}
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	loc, err := backend.ParseLocation("s3://b/p?endpoint_override=" + server.URL)
