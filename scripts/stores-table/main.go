@@ -1,11 +1,14 @@
 // Command stores-table reads what go test -json says of the stores, and prints what every store
 // does in every case of the conformance suite:
 //
-//	go test -json -count=1 -run '^TestStore$' ./backend/... | go run ./scripts/stores-table
+//	go test -json -count=1 -run '^TestStore$' ./backend/... | go run ./scripts/stores-table STORE…
 //
-// It fails if a case fails, or a store that was to be tested does not get to its cases, or if a
-// store leaves out a case that others have and docs/stores.md does not name. What a failure
-// printed comes after the table.
+// A store is a package below backend, and one that the adapter for fsspec serves is plugin/NAME.
+//
+// It fails if a case fails, or a store that was to be tested, one of the arguments among them, does
+// not get to its cases, or if a store leaves out a case that others have and docs/stores.md does not
+// name; and if README.md says something else of what works where. What a failure or a skipped
+// suite printed comes after the table.
 package main
 
 import (
@@ -27,7 +30,7 @@ type event struct {
 
 // table is the result of each case, by store.
 type table struct {
-	stores  []string
+	stores  []string // whose suite has run, and those that are wanted
 	cases   []string // in the order of the first store
 	results map[[2]string]string
 	ended   map[string]string // how the tests of a store ended as a whole
@@ -35,9 +38,13 @@ type table struct {
 }
 
 func main() {
-	explained, err := os.ReadFile("docs/stores.md")
+	stores, err := os.ReadFile("docs/stores.md")
+	var readme []byte
 	if err == nil {
-		err = run(os.Stdin, os.Stdout, string(explained))
+		readme, err = os.ReadFile("README.md")
+	}
+	if err == nil {
+		err = run(os.Stdin, os.Stdout, os.Args[1:], string(stores), string(readme))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -45,13 +52,16 @@ func main() {
 	}
 }
 
-func run(in io.Reader, out io.Writer, explained string) error {
+func run(in io.Reader, out io.Writer, wanted []string, explained, readme string) error {
 	t, err := read(in)
 	if err != nil {
 		return err
 	}
+	for _, store := range wanted {
+		t.column(store)
+	}
 	t.print(out)
-	return t.check(explained)
+	return errors.Join(t.check(explained), t.checkClaims(claims(readme)))
 }
 
 func read(in io.Reader) (*table, error) {
@@ -73,7 +83,10 @@ func read(in io.Reader) (*table, error) {
 		case "fail":
 			t.printed = append(t.printed, output[from])
 			t.add(e)
-		case "pass", "skip":
+		case "skip":
+			t.printed = append(t.printed, output[from])
+			t.add(e)
+		case "pass":
 			delete(output, from)
 			t.add(e)
 		}
@@ -88,24 +101,41 @@ func (t *table) add(e event) {
 		return
 	}
 	name, ok := strings.CutPrefix(e.Test, "TestStore/")
-	if !ok || !strings.Contains(name, "/") {
+	if served, is := strings.CutPrefix(e.Test, "TestAdapterOfFsspec/"); is {
+		var kind string
+		kind, name, _ = strings.Cut(served, "/")
+		store, ok = store+"/"+kind, true
+	}
+	if !ok {
+		return
+	}
+	t.column(store)
+	if !strings.Contains(name, "/") {
 		return // a group is no case
 	}
 	name = strings.ReplaceAll(name, "_", " ")
-	if !slices.Contains(t.stores, store) {
-		t.stores = append(t.stores, store)
-	}
 	if !slices.Contains(t.cases, name) {
 		t.cases = append(t.cases, name)
 	}
 	t.results[[2]string{store, name}] = e.Action
 }
 
+func (t *table) column(store string) {
+	if !slices.Contains(t.stores, store) {
+		t.stores = append(t.stores, store)
+	}
+}
+
+// ran tells whether a store has come to any case.
+func (t *table) ran(store string) bool {
+	return slices.ContainsFunc(t.cases, func(name string) bool { return t.results[[2]string{store, name}] != "" })
+}
+
 func (t *table) print(out io.Writer) {
 	slices.Sort(t.stores)
 	slices.Sort(t.cases)
 	for _, store := range t.stores {
-		fmt.Fprintf(out, "%-7s", store)
+		fmt.Fprintf(out, "%-*s", width(store), store)
 	}
 	fmt.Fprintln(out, "case")
 	for _, name := range t.cases {
@@ -114,7 +144,7 @@ func (t *table) print(out io.Writer) {
 			if result == "" {
 				result = "-"
 			}
-			fmt.Fprintf(out, "%-7s", result)
+			fmt.Fprintf(out, "%-*s", width(store), result)
 		}
 		fmt.Fprintln(out, name)
 	}
@@ -124,13 +154,19 @@ func (t *table) print(out io.Writer) {
 	}
 }
 
+func width(store string) int { return max(len(store)+2, 7) }
+
 func (t *table) check(explained string) error {
 	var errs []error
 	if len(t.stores) == 0 {
 		errs = append(errs, errors.New("no store was tested"))
 	}
-	for _, name := range t.cases {
-		for _, store := range t.stores {
+	for _, store := range t.stores {
+		if !t.ran(store) {
+			errs = append(errs, fmt.Errorf("%s has not come to any case", store))
+			continue
+		}
+		for _, name := range t.cases {
 			switch result := t.results[[2]string{store, name}]; {
 			case result == "pass":
 			case result == "fail":
@@ -149,4 +185,50 @@ func (t *table) check(explained string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// unmounted is the store that nobody can mount: it is for tests.
+const unmounted = "mem"
+
+// claims are the first and the last cell of each row of README.md's table of what works where.
+func claims(readme string) map[string]string {
+	_, section, _ := strings.Cut(readme, "\n## What works where\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	out := map[string]string{}
+	for line := range strings.Lines(section) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if name := strings.TrimSpace(cells[0]); strings.HasPrefix(name, "`") {
+			out[strings.Trim(name, "`")] = strings.TrimSpace(cells[len(cells)-1])
+		}
+	}
+	return out
+}
+
+// checkClaims holds what README.md says to what was found.
+func (t *table) checkClaims(said map[string]string) error {
+	var errs []error
+	for _, store := range t.stores {
+		found := "all"
+		if n := len(t.cases) - t.passed(store); n > 0 {
+			found = fmt.Sprintf("all but %d", n)
+		}
+		if store != unmounted && said[store] != found {
+			errs = append(errs, fmt.Errorf("README.md says of what works where: %s %q, and it passes %s", store, said[store], found))
+		}
+	}
+	for _, store := range slices.Sorted(maps.Keys(said)) {
+		if !slices.Contains(t.stores, store) {
+			errs = append(errs, fmt.Errorf("README.md says of what works where: %s, which was not tested", store))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (t *table) passed(store string) (n int) {
+	for _, name := range t.cases {
+		if t.results[[2]string{store, name}] == "pass" {
+			n++
+		}
+	}
+	return n
 }
