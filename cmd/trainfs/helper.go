@@ -15,6 +15,26 @@ var helperNames = []string{"mount.trainfs", "mount.fuse.trainfs"}
 
 func isHelper(argv0 string) bool { return slices.Contains(helperNames, filepath.Base(argv0)) }
 
+// What mount.trainfs(8) and mount.trainfs --help say of it.
+const (
+	helperSynopsis = `mount -t trainfs [-o OPTIONS] SOURCE MOUNTPOINT
+mount.trainfs SOURCE MOUNTPOINT [-sfnvrw] [-o OPTIONS]`
+	helperText = `mount(8) runs this program for file systems of type trainfs. It returns once the mount answers;
+the daemon goes on in the background, and umount(8) lets it upload the rest. In fstab(5):
+
+  s3://bucket/run1  /mnt/train  trainfs  _netdev,allow_other,cache_dir=/scratch/trainfs  0 0
+  s3://bucket/run1  /mnt/train  trainfs  noauto,x-systemd.automount,allow_other          0 0
+  gs://bucket/run1  /mnt/eval   trainfs  _netdev,ro,allow_other                          0 0
+
+Credentials are never options: they come from the environment, files or the machine, as the store's own
+tools find them. Exit codes are those of mount(8): 0 mounted, 1 wrong options, 32 failed.`
+)
+
+// helperHelp is what mount.trainfs --help prints.
+func helperHelp() string {
+	return helperSynopsis + "\n\n" + helperText + "\n\nThe options: trainfs options, or mount.trainfs(8).\n"
+}
+
 // parseHelper reads the arguments of a mount helper: flags and operands in any order,
 // flags bundled or not, as getopt(3) does.
 func parseHelper(args []string) (*mountRequest, error) {

@@ -36,6 +36,10 @@ func main() {
 
 func run(args []string) int {
 	if len(args) > 0 && isHelper(args[0]) {
+		if len(args) == 2 && (args[1] == "--help" || args[1] == "-h") {
+			fmt.Print(helperHelp())
+			return 0
+		}
 		return mountExitCode(complain(runHelper(context.Background(), args[1:])))
 	}
 	ctx := context.Background()

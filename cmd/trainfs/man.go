@@ -66,18 +66,11 @@ func (m *roff) trainfs(app *cli.App) {
 func (m *roff) mountHelper(*cli.App) {
 	m.title("mount.trainfs", "the options of a trainfs mount, and its line in fstab")
 	m.section("SYNOPSIS")
-	m.line("mount -t trainfs [-o OPTIONS] SOURCE MOUNTPOINT")
-	m.line("mount.trainfs SOURCE MOUNTPOINT [-sfnvrw] [-o OPTIONS]")
+	for line := range strings.Lines(helperSynopsis) {
+		m.line(strings.TrimSpace(line))
+	}
 	m.section("DESCRIPTION")
-	m.text(`mount(8) runs this program for file systems of type trainfs. It returns once the mount answers;
-the daemon goes on in the background, and umount(8) lets it upload the rest. In fstab(5):
-
-  s3://bucket/run1  /mnt/train  trainfs  _netdev,allow_other,cache_dir=/scratch/trainfs  0 0
-  s3://bucket/run1  /mnt/train  trainfs  noauto,x-systemd.automount,allow_other          0 0
-  gs://bucket/run1  /mnt/eval   trainfs  _netdev,ro,allow_other                          0 0
-
-Credentials are never options: they come from the environment, files or the machine, as the store's own
-tools find them. Exit codes are those of mount(8): 0 mounted, 1 wrong options, 32 failed.`)
+	m.text(helperText)
 	m.section("OPTIONS")
 	group := ""
 	for i := range optionTable {

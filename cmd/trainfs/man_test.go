@@ -30,6 +30,11 @@ func TestManualPagesNameEveryCommandFlagAndOption(t *testing.T) {
 			if !strings.Contains(page, ".SS trainfs "+roffEscape(above+c.Name)) {
 				t.Errorf("trainfs(8) does not have the command %s%s", above, c.Name)
 			}
+			for line := range strings.Lines(c.Description) { // with its examples
+				if line = strings.TrimSpace(line); !strings.Contains(page, roffEscape(line)) {
+					t.Errorf("trainfs(8) does not say of %s: %s", c.Name, line)
+				}
+			}
 			for _, f := range ownFlags(c) {
 				name, usage := flagText(f)
 				if entry := ".B " + roffEscape(name) + "\n" + roffEscape(usage); !strings.Contains(page, entry) {
@@ -42,6 +47,11 @@ func TestManualPagesNameEveryCommandFlagAndOption(t *testing.T) {
 	walk("", newApp(nil, nil).Commands)
 
 	options := output(t, "man", "mount.trainfs")
+	for line := range strings.Lines(helperSynopsis + "\n" + helperText) {
+		if line = strings.TrimSpace(line); !strings.Contains(options, roffEscape(line)) || !strings.Contains(helperHelp(), line) {
+			t.Errorf("mount.trainfs(8) and its --help do not both say: %s", line)
+		}
+	}
 	for i := range optionTable {
 		if !strings.Contains(options, "\n.B "+roffEscape(optionTable[i].name)+"=") {
 			t.Errorf("mount.trainfs(8) does not have the option %s", optionTable[i].name)
