@@ -28,6 +28,7 @@ func (h *Handle) Flush(ctx context.Context) error {
 	}
 	// What close has waited for may have taken longer than the release gets.
 	h.c.opens.flushed(h.slot, st.Size, st.Mtim.Nano())
+	h.noted.Store(&flushNote{time.Now(), st.Size, st.Mtim.Nano()})
 	return nil
 }
 
@@ -149,7 +150,9 @@ func (h *Handle) release() {
 	}
 	killpoint.At(killpoint.CloseRelease)
 	h.settleDoubt()
+	var closed time.Time
 	if st, err := c.tree.lstat(path); err == nil && isRegular(&st) && st.Ino == h.ino {
+		closed = h.closedAsFlushed(&st)
 		c.mu.Lock()
 		c.account(path, &st, time.Now())
 		c.mu.Unlock()
@@ -168,9 +171,12 @@ func (h *Handle) release() {
 	}
 	if u := c.mu.units[c.unitPath(path)]; u != nil && u.writers > 0 {
 		u.writers--
-		said := u.said
+		was := *u
 		u.touchNow()
-		u.said = said // asked for while it was still open
+		u.said = was.said // asked for while it was still open
+		if !closed.IsZero() {
+			u.touched, u.hurried = later(was.touched, closed), was.hurried
+		}
 		if c.cfg.Layout.Classify(path, false).Kind == layout.Checkpoint && c.mu.writers[path] == 0 {
 			c.mu.closed[path] = time.Now()
 		}

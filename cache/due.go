@@ -36,6 +36,9 @@ func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
 		if *place == 0 && reason == "" {
 			closed = append(closed, u)
 		}
+		if reason == "" && c.isDeleting(u.Path) {
+			reason = "waits for the deletion of what was there before"
+		}
 		switch {
 		case u.busy: // its Release has this asked again
 		case u.nextTry.After(now):
@@ -62,41 +65,9 @@ func (c *Cache) Due(now time.Time, most int) (due []*Unit, next time.Time) {
 	return ready, next
 }
 
-// place is where the unit's place in the order of closing is kept. What is written while it is
-// being published is closed anew, and has one of its own.
-func (u *Unit) place() *uint64 {
-	if u.publishing && u.reopened {
-		return &u.reclosed
-	}
-	return &u.seq
-}
-
-// putInOrder gives units that are closed their places. They have them also while an attempt from
-// before hangs or waits to be made again: else what is closed later would overtake them.
-// Callers hold mu.
-func (c *Cache) putInOrder(closed []*Unit) {
-	sort.Slice(closed, func(i, j int) bool {
-		a, b := closed[i], closed[j]
-		if !a.touched.Equal(b.touched) {
-			return a.touched.Before(b.touched)
-		}
-		return a.Path < b.Path
-	})
-	for _, u := range closed {
-		*u.place() = c.nextSeq()
-	}
-}
-
-func (c *Cache) nextSeq() uint64 {
-	c.mu.seq++
-	return c.mu.seq
-}
-
-// held says why a unit that is closed is not to be committed yet, "" if it is.
+// held says why a unit that seems to be closed is not, "" if it is.
 func (c *Cache) held(u *Unit) string {
 	switch {
-	case c.isDeleting(u.Path):
-		return "waits for the deletion of what was there before"
 	case c.heldOpen(u):
 		return "held open by a name beside it that says unfinished"
 	case u.shrinking != 0 && !u.said && c.trackersBefore(u.Path, u.shrinking+1, base(u.Path)):

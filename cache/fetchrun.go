@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -163,7 +162,7 @@ func (d *fetch) next(busy bool) *run {
 	return r
 }
 
-var errStalled = errors.New("the store stopped sending")
+var errStalled error = timeoutError("the store stopped sending")
 
 // limited is an errgroup with its context.
 type limited struct {

@@ -19,7 +19,14 @@ import (
 // uploader's requests are watched. While one does not move, watchStore asks whether the store
 // answers. Once an outage is over, what has not moved since is given up, and tried again.
 
-var errNoAnswer = errors.New("no answer, and nothing moves: the request was given up")
+var errNoAnswer error = timeoutError("no answer, and nothing moves: the request was given up")
+
+// timeoutError is why a request is given up that gets no answer. It says so to the store's client, as
+// net.Error does: its connections may be dead.
+type timeoutError string
+
+func (e timeoutError) Error() string { return string(e) }
+func (timeoutError) Timeout() bool   { return true }
 
 // A request that does not move, while the store answers others, is given up after so many times
 // store_timeout, more where the server has work of its own to do: joining parts, copying. Each

@@ -30,6 +30,8 @@ type Handle struct {
 
 	killed atomic.Bool // whoever closed it last was being killed
 
+	noted atomic.Pointer[flushNote] // of its last close
+
 	doubtful atomic.Bool // it went up, and a mapping may change it since
 
 	flush   sync.Mutex // one snapshot of a tracker at a time

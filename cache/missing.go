@@ -1,6 +1,12 @@
 package cache
 
-import "github.com/trainfs/trainfs/layout"
+import (
+	"maps"
+	"slices"
+	"syscall"
+
+	"github.com/trainfs/trainfs/layout"
+)
 
 // tellMissing tells of sealed files that are not in the tree any more and that the store does
 // not have: somebody has deleted them under tree/ while nothing was mounted. What was deleted
@@ -28,10 +34,11 @@ func (r *recovery) tellMissing() error {
 }
 
 func (r *recovery) missingOf(unit string, s sealRecord) (missing []string, err error) {
-	if s.Manifest == nil || r.buried(unit) {
+	if s.Manifest == nil || len(s.IDs) != len(s.Manifest.Files) || r.buried(unit) {
 		return nil, nil
 	}
-	for _, f := range s.Manifest.Files {
+	lost := map[string]Identity{}
+	for i, f := range s.Manifest.Files {
 		p := joinRel(unit, f.Path)
 		if f.Type == layout.TypeDir || r.tree.exists(p) || r.buried(p) {
 			continue
@@ -42,8 +49,27 @@ func (r *recovery) missingOf(unit string, s sealRecord) (missing []string, err e
 			return nil, err
 		}
 		if !found { // else it is one that was evicted
-			missing = append(missing, p)
+			lost[p] = s.IDs[i]
 		}
 	}
-	return missing, nil
+	if len(lost) == 0 {
+		return nil, nil
+	}
+	if err := r.strikeMoved(lost); err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(lost)), nil
+}
+
+// strikeMoved drops those that are in the tree under another name: renamed by hand, or through the
+// mount before a power cut that took the tombstone and left the rename. They go up from there.
+func (r *recovery) strikeMoved(lost map[string]Identity) error {
+	return r.tree.walk("", func(_ string, st *syscall.Stat_t) error {
+		for p, id := range lost {
+			if id == identityOf(st) {
+				delete(lost, p)
+			}
+		}
+		return nil
+	})
 }

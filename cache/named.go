@@ -24,13 +24,13 @@ func (c *Cache) Blockers(u *Unit, seq uint64, named []string) []string {
 		if o.state == StateTorn || o.empty() {
 			continue // it will not come
 		}
-		earlier := o.seq != 0 && o.seq < seq
 		switch u.Class.Kind {
 		case layout.Checkpoint:
-			if earlier && o.Class.Trial == u.Class.Trial {
+			if o.Class.Trial == u.Class.Trial && c.comesBefore(o, u, seq) {
 				out = append(out, o.Path)
 			}
 		case layout.Tracker:
+			earlier := o.seq != 0 && o.seq < seq
 			if under(o.Path, parent(u.Path)) && (earlier || contains(named, base(o.Path))) {
 				out = append(out, o.Path)
 			}

@@ -183,6 +183,11 @@ func (t *openTable) flushed(i int32, size, mtime int64) {
 	s.flushed.Store(t.header().heartbeat.Load())
 }
 
+// sinceFlush is how long ago that was, in heartbeats.
+func (t *openTable) sinceFlush(i int32) time.Duration {
+	return time.Duration(t.header().heartbeat.Load() - t.slot(i).flushed.Load())
+}
+
 func (t *openTable) release(i int32) {
 	t.slot(i).reset()
 	t.mu.Lock()

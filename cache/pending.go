@@ -16,6 +16,7 @@ type Tombstone struct {
 	Key  string // a key, ending in "/" for a directory marker; for Unit a checkpoint directory
 	Unit bool
 	Seq  uint64
+	Made time.Time // when a program removed the directory, for Unit; zero if that is not known
 }
 
 // Deletions gives the tombstones whose time has come, oldest first. Those of single
@@ -63,7 +64,7 @@ func (c *Cache) Deletions() []Tombstone {
 		if c.maybeRemade(key, t, class.Kind) {
 			continue
 		}
-		out = append(out, Tombstone{key, t.Unit, t.Seq})
+		out = append(out, Tombstone{key, t.Unit, t.Seq, t.Made})
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Seq < out[j].Seq })
 	c.startDeleting(out)
@@ -122,11 +123,16 @@ func (c *Cache) MembersBuried(unit string) []string {
 	return out
 }
 
-// Deleted records that the store has carried out deletions.
+// Deleted records that the store has carried out deletions. The seal of a one-file checkpoint goes
+// with its tombstone: alone it would say that somebody has deleted the file under tree/. Nothing
+// is sealed under that name before DeletionsEnded.
 func (c *Cache) Deleted(keys ...string) error {
 	var ops []op
 	for _, key := range keys {
 		ops = append(ops, del(tableTomb, key))
+		if class := c.cfg.Layout.Classify(strings.TrimSuffix(key, "/"), false); class.Kind == layout.Checkpoint && class.Unit == key {
+			ops = append(ops, del(tableSeal, key))
+		}
 	}
 	if err := c.journal.write(ops...); err != nil {
 		return err
@@ -181,6 +187,12 @@ func (c *Cache) MarkerIntent(u *Unit) error {
 	err := c.journal.durably(put(tableOpen, u.Path, openRecord{Since: time.Now()}))
 	killpoint.At(killpoint.MarkerIntent)
 	return err
+}
+
+// MarkedBefore tells whether the marker is, or may be, in the store since an earlier start.
+func (c *Cache) MarkedBefore(u *Unit) (bool, error) {
+	var r openRecord
+	return c.journal.get(tableOpen, u.Path, &r)
 }
 
 // MarkedAnew tells whether an earlier start has put the marker for a directory that was made again

@@ -66,8 +66,12 @@ type tombstone struct {
 	After string `json:"after,omitempty"`
 	// Unit marks the deletion of a whole checkpoint directory: the key is the unit.
 	Unit bool `json:"unit,omitempty"`
+	// Made is when a program removed the directory, and with it what this node or it knew to be
+	// there; for Unit. Zero if it was renamed, or seemed to be empty.
+	Made time.Time `json:"made,omitzero"`
 
 	// In memory only:
+	seen bool      // the program removed what the store has
 	said bool      // somebody asked for its commit meanwhile: RequestCommit
 	at   time.Time // zero if before the mount
 }

@@ -157,7 +157,7 @@ func (r *recovery) scan() error {
 		u.gen++
 		u.tried = true // for all that is known
 		u.members = u.members || p != u.Path
-		u.touched = later(u.touched, mtimeOf(st))
+		u.touched, u.found = later(u.touched, mtimeOf(st)), true
 		if now := time.Now(); u.touched.After(now) {
 			u.touched = now
 		}
@@ -180,7 +180,7 @@ func (r *recovery) scanDir(p string, st *syscall.Stat_t, class layout.Class) err
 		return err
 	}
 	if u := r.unitFor(p, true); u != nil {
-		u.touched = mtimeOf(st)
+		u.touched, u.found = mtimeOf(st), true
 	}
 	return nil
 }
@@ -219,12 +219,7 @@ func (r *recovery) order() error {
 			list = append(list, u)
 		}
 	}
-	sort.Slice(list, func(i, j int) bool {
-		if !list[i].touched.Equal(list[j].touched) {
-			return list[i].touched.Before(list[j].touched)
-		}
-		return list[i].Path < list[j].Path
-	})
+	sort.Slice(list, func(i, j int) bool { return list[i].closedBefore(list[j]) })
 	for i, u := range list {
 		u.seq = uint64(i + 1)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"syscall"
+	"time"
 
 	"github.com/trainfs/trainfs/cache/killpoint"
 	"github.com/trainfs/trainfs/layout"
@@ -25,7 +26,7 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 	defer c.startGoing(path)()
 	buried := lerr != nil || c.mayBeRemote(path)
 	if buried {
-		if err := c.bury(path, tombstone{}); err != nil {
+		if err := c.bury(path, tombstone{seen: lerr != nil || c.isRecorded(path)}); err != nil {
 			return err
 		}
 		killpoint.At(killpoint.UnlinkTomb)
@@ -53,6 +54,31 @@ func (c *Cache) Unlink(ctx context.Context, path string) error {
 	}
 	c.removed(path, st.Ino)
 	return nil
+}
+
+// isRecorded tells whether the store is known to hold path.
+func (c *Cache) isRecorded(path string) bool {
+	var r fileRecord
+	found, err := c.journal.get(tableFile, path, &r)
+	return found && err == nil
+}
+
+// isRemovedWhole tells, of a checkpoint directory that is removed, whether its program knew that
+// there was a checkpoint: this node has published a part of it, or something was removed there
+// that the store has. An empty directory may have parts of other nodes that nobody here has seen.
+func (c *Cache) isRemovedWhole(unit string) bool {
+	var own struct{}
+	if found, err := c.journal.get(tableOwn, unit, &own); found || err != nil {
+		return err == nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, t := range c.mu.tombs {
+		if t.seen && under(key, unit) {
+			return true
+		}
+	}
+	return false
 }
 
 // mayBeRemote tells whether the store may hold path: it was committed or fetched once,
@@ -182,7 +208,11 @@ func (c *Cache) Rmdir(ctx context.Context, path string) error {
 	}
 	switch {
 	case unit && c.unitMayBeRemote(path):
-		err = c.bury(path, tombstone{Unit: true})
+		t := tombstone{Unit: true}
+		if c.isRemovedWhole(path) {
+			t.Made = time.Now()
+		}
+		err = c.bury(path, t)
 	case known || up:
 		err = c.bury(path+"/", tombstone{})
 	}

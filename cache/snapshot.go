@@ -44,9 +44,10 @@ type Snapshot struct {
 	Files   []FileState // in path order; directories of a checkpoint included
 	Removed []string    // keys of members that were deleted since the last commit
 
-	seq      uint64 // tombstones younger than this are not covered
-	Replaces bool   // the directory was deleted before, and the store may have more of it
-	Empty    bool   // a directory with nothing in it
+	seq      uint64    // tombstones younger than this are not covered
+	Replaces bool      // the directory was deleted before, and the store may have more of it
+	Made     time.Time // when that was; zero if that is not known
+	Empty    bool      // a directory with nothing in it
 }
 
 // Snapshot looks at a unit. ErrGone, ErrReopened.
@@ -55,7 +56,7 @@ func (c *Cache) Snapshot(u *Unit) (*Snapshot, error) {
 	c.untilGone(u.Path)
 	s := &Snapshot{Unit: u, Gen: u.gen, seq: c.mu.seq}
 	gone, writers := u.gone, u.writers
-	s.Replaces = c.mu.tombs[u.Path].Unit
+	s.Replaces, s.Made = c.mu.tombs[u.Path].Unit, c.mu.tombs[u.Path].Made
 	for key, t := range c.mu.tombs {
 		if u.Dir && u.Class.Kind == layout.Checkpoint && key != u.Path && under(key, u.Path) && !t.Unit && (t.After == "" || under(t.After, u.Path)) {
 			s.Removed = append(s.Removed, key)

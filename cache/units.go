@@ -22,7 +22,8 @@ type Unit struct {
 	gen        uint64 // counts touches
 	writers    int
 	since      time.Time
-	touched    time.Time
+	touched    time.Time // by a program; where a close is all that was seen, when that returned
+	found      bool      // by the start, and not touched since
 	synced     time.Time // last upload of a file that stays open
 	seq        uint64    // order of closing in this node; 0 while open
 	reopened   bool      // written to while it was being published
@@ -131,7 +132,10 @@ func (c *Cache) lookAgain(path string) {
 		was = *u
 	}
 	if u := c.touch(path, false); u != nil && !was.touched.IsZero() {
-		u.touched, u.said, u.hurried, u.shrinking = was.touched, was.said, was.hurried, was.shrinking
+		u.touched, u.found, u.said, u.hurried, u.shrinking = was.touched, was.found, was.said, was.hurried, was.shrinking
+		if !u.publishing {
+			u.seq = was.seq
+		}
 	}
 }
 
@@ -149,7 +153,7 @@ func (c *Cache) shrink(path string) {
 
 func (u *Unit) touchNow() {
 	u.gen++
-	u.touched = time.Now()
+	u.touched, u.found = time.Now(), false
 	u.bytes, u.done = 0, 0
 	u.said, u.hurried, u.sealed, u.unmarked = false, false, false, false
 	u.shrinking = 0

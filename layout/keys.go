@@ -14,6 +14,7 @@ const (
 	unitsPrefix = Prefix + "v1/units/"
 	manifestExt = ".json"
 	openExt     = ".open"
+	deletedExt  = ".deleted"
 )
 
 // Limits of a local path: NAME_MAX and PATH_MAX.
@@ -31,6 +32,22 @@ func ManifestKey(unit, node string) string {
 // OpenKey returns the key of the marker that says that node is writing in unit.
 func OpenKey(unit, node string) string {
 	return unitsPrefix + unit + "/" + node + openExt
+}
+
+// DeletedKey returns the key under which node is told that another one has deleted unit.
+func DeletedKey(unit, node string) string {
+	return unitsPrefix + unit + "/" + node + deletedExt
+}
+
+// ParseDeletedKey takes apart what DeletedKey made. ok is false for any other key.
+func ParseDeletedKey(key string) (unit, node string, ok bool) {
+	rest, is := strings.CutPrefix(key, unitsPrefix)
+	node, ext := strings.CutSuffix(base(rest), deletedExt)
+	unit = parent(rest)
+	if !is || !ext || CheckPath(unit) != nil || checkNode(node) != nil {
+		return "", "", false
+	}
+	return unit, node, true
 }
 
 // UnitsPrefix returns the prefix of the keys of all units below dir, "" for the root.

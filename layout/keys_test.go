@@ -59,6 +59,7 @@ func TestCheckPath(t *testing.T) {
 func FuzzUnitKey(f *testing.F) {
 	f.Add("run/checkpoint-5", "n1", ".trainfs/v1/units/a/n.open")
 	f.Add("a.json", "b.open", ".trainfs/v1/units/a/b.json/c.json")
+	f.Add("a/b", "n", ".trainfs/v1/units/a/n.deleted")
 	f.Add("..", "", ".trainfs/v1/units/../n.json")
 	f.Fuzz(func(t *testing.T, unit, node, key string) {
 		node = base(node) // a node with a slash is the caller's mistake
@@ -70,6 +71,13 @@ func FuzzUnitKey(f *testing.F) {
 		u, n, open, ok = ParseUnitKey(OpenKey(unit, node))
 		if ok != valid || ok && (u != unit || n != node || !open) {
 			t.Errorf("marker of %q, %q: %q, %q, %v, %v", unit, node, u, n, open, ok)
+		}
+		u, n, ok = ParseDeletedKey(DeletedKey(unit, node))
+		if ok != valid || ok && (u != unit || n != node) {
+			t.Errorf("word of %q, %q: %q, %q, %v", unit, node, u, n, ok)
+		}
+		if u, n, ok := ParseDeletedKey(key); ok && DeletedKey(u, n) != key {
+			t.Errorf("%q comes back as %q", key, DeletedKey(u, n))
 		}
 		if u, n, open, ok := ParseUnitKey(key); ok {
 			back := ManifestKey(u, n)

@@ -25,6 +25,7 @@ const FormatVersion = 1
 const (
 	maxManifestBytes = 64 << 20
 	maxMarkerBytes   = 64 << 10
+	maxAge           = 10 * 365 * 24 * 3600 // seconds
 )
 
 // FileType is what a manifest's entry describes.
@@ -253,6 +254,52 @@ func (o *OpenMarker) check() error {
 	}
 	if o.State != StateOpen && o.State != StateDeleting {
 		return fmt.Errorf("%w: unknown state %q", ErrFormat, o.State)
+	}
+	return nil
+}
+
+// Deletion tells a node that another one has deleted a unit in which it had its open marker. As a
+// document it is
+//
+//	{"version": 1, "node": "n-4f2a", "host": "worker-7", "age": 3.25}
+//
+// with the node that has deleted it, and for how many seconds a program had had it removed when
+// this was put. The rules for manifests hold.
+type Deletion struct {
+	Version int     `json:"version"` // set by Encode
+	Node    string  `json:"node"`
+	Host    string  `json:"host"` // for people only
+	Age     float64 `json:"age"`  // seconds
+}
+
+// Encode returns d as a document.
+func (d *Deletion) Encode() ([]byte, error) {
+	e := *d
+	e.Version = FormatVersion
+	if err := e.check(); err != nil {
+		return nil, fmt.Errorf("encode deletion: %w", err)
+	}
+	return encode(e, maxMarkerBytes)
+}
+
+// DecodeDeletion reads what Encode wrote. b is untrusted.
+func DecodeDeletion(b []byte) (*Deletion, error) {
+	var d Deletion
+	if err := decode(b, maxMarkerBytes, &d); err != nil {
+		return nil, fmt.Errorf("deletion: %w", err)
+	}
+	if err := d.check(); err != nil {
+		return nil, fmt.Errorf("deletion: %w", err)
+	}
+	return &d, nil
+}
+
+func (d *Deletion) check() error {
+	if err := checkNode(d.Node); err != nil {
+		return fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	if !(d.Age >= 0 && d.Age < maxAge) {
+		return fmt.Errorf("%w: an age of %g seconds", ErrFormat, d.Age)
 	}
 	return nil
 }

@@ -87,11 +87,24 @@ func TestOpenMarkerGolden(t *testing.T) {
 	}
 }
 
+func TestDeletionGolden(t *testing.T) {
+	want := Deletion{Version: 1, Node: "n-4f2a", Host: "worker-7", Age: 3.25}
+	b, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "deleted.json", b)
+	if back, err := DecodeDeletion(b); err != nil || *back != want {
+		t.Errorf("decoded %+v, %v", back, err)
+	}
+}
+
 func TestNewerVersionIsNotCalledDamaged(t *testing.T) {
 	for _, doc := range []string{`{"version":2,"files":"elsewhere"}`, `{"version":2,"state":7}`} {
 		_, err := DecodeManifest([]byte(doc))
 		_, err2 := DecodeOpenMarker([]byte(doc))
-		for _, err := range []error{err, err2} {
+		_, err3 := DecodeDeletion([]byte(doc))
+		for _, err := range []error{err, err2, err3} {
 			if !errors.Is(err, ErrVersion) || errors.Is(err, ErrFormat) {
 				t.Errorf("%s: %v", doc, err)
 			}
@@ -145,6 +158,17 @@ func TestDamagedDocumentsAreRefused(t *testing.T) {
 	} {
 		if _, err := DecodeOpenMarker(edit("open.json", c.old, c.new)); !errors.Is(err, ErrFormat) {
 			t.Errorf("%.60s instead of %s: %v", c.new, c.old, err)
+		}
+	}
+}
+
+func TestDecodeDeletionRefuses(t *testing.T) {
+	for _, doc := range []string{
+		`{"version":1,"node":"..","age":1}`, `{"version":1,"node":"n","age":-1}`, `{"version":1,"node":"n","age":1e300}`,
+		`{"version":1,"node":"n","age":"1"}`, `{"version":1,"node":"n","age":1`, ``,
+	} {
+		if d, err := DecodeDeletion([]byte(doc)); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %+v, %v", doc, d, err)
 		}
 	}
 }

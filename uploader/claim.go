@@ -66,6 +66,9 @@ func (u *Uploader) takeOldMarkers(ctx context.Context, s *sealedUnit) error {
 	if len(markers) == 0 {
 		return nil
 	}
+	if err := u.tellWriters(ctx, s.Made, markers); err != nil {
+		return err
+	}
 	if err := u.store.Delete(ctx, markers...); err != nil {
 		return err
 	}
@@ -75,7 +78,11 @@ func (u *Uploader) takeOldMarkers(ctx context.Context, s *sealedUnit) error {
 // claim puts those open markers of this node again that another one has taken away.
 func (u *Uploader) claim() {
 	for _, unit := range u.c.MarkedFor(claimEvery) {
-		if err := u.claimOne(u.ctx, unit); err != nil && u.ctx.Err() == nil {
+		err := u.claimOne(u.ctx, unit)
+		if errors.Is(err, cache.ErrGone) || errors.Is(err, cache.ErrReopened) || errors.As(err, new(errWait)) {
+			continue
+		}
+		if err != nil && u.ctx.Err() == nil {
 			u.log.Debug("cannot look for an open marker", "unit", unit.Path, "err", err)
 			return
 		}
@@ -94,6 +101,9 @@ func (u *Uploader) claimOne(ctx context.Context, unit *cache.Unit) error {
 	}
 	_, err = u.store.Head(ctx, key)
 	if !errors.Is(err, backend.ErrNotExist) {
+		return err
+	}
+	if err := u.heedLocked(ctx, unit, false); err != nil {
 		return err
 	}
 	u.log.Info("another node has taken the open marker away: it is put again", "unit", unit.Path)

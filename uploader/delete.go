@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/trainfs/trainfs/backend"
 	"github.com/trainfs/trainfs/cache"
@@ -38,7 +39,7 @@ func (u *Uploader) carryOut(list []cache.Tombstone) (key string, err error) {
 			keys = append(keys, t.Key)
 			continue
 		}
-		if err := u.deleteUnit(u.ctx, t.Key); err != nil {
+		if err := u.deleteUnit(u.ctx, t.Key, t.Made); err != nil {
 			return t.Key, err
 		}
 	}
@@ -110,7 +111,9 @@ func (u *Uploader) deleteFailed(key string, err error) {
 // deleteUnit deletes a checkpoint directory so that no other mount sees half of it: a
 // marker hides it first, the objects go, and the marker goes last. A crash anywhere
 // leaves it hidden, and the tombstone does it again.
-func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
+//
+// made is when a program removed it; zero if it was renamed, or that is not known.
+func (u *Uploader) deleteUnit(ctx context.Context, unit string, made time.Time) error {
 	own := layout.OpenKey(unit, u.c.Node())
 	unlock, err := u.paths.lock(ctx, own)
 	if err != nil {
@@ -140,6 +143,9 @@ func (u *Uploader) deleteUnit(ctx context.Context, unit string) error {
 		default:
 			objects = append(objects, key)
 		}
+	}
+	if err := u.tellWriters(ctx, made, last); err != nil {
+		return err
 	}
 	u.takes(unit, last)
 	for _, batch := range []struct {

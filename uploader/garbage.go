@@ -19,7 +19,7 @@ type GarbageOptions struct {
 
 // Garbage is one thing that nobody needs any more.
 type Garbage struct {
-	Kind  string    `json:"kind"` // upload, marker, manifest
+	Kind  string    `json:"kind"` // upload, marker, deletion, manifest
 	Key   string    `json:"key"`
 	Node  string    `json:"node,omitempty"`
 	Since time.Time `json:"since,omitzero"`
@@ -37,6 +37,7 @@ type Garbage struct {
 //   - open markers of the nodes named in DeadNodes, and of no others: whether a node is dead
 //     the store cannot tell. The marker stays where it hides half a checkpoint (P3): one that
 //     the node died deleting, or in the middle of a publish;
+//   - what nodes were told of deletions (giveup.go) and have not heeded in that time;
 //   - manifests of which no file is left, where nobody is at work.
 //
 // It calls report with each. Objects under their own names it never touches.
@@ -48,6 +49,11 @@ func CollectGarbage(ctx context.Context, store backend.Store, o GarbageOptions, 
 	if err != nil {
 		return 0, err
 	}
+	words, err := findWords(ctx, store, &o)
+	if err != nil {
+		return 0, err
+	}
+	found = append(found, words...)
 	units, err := Audit(ctx, store, "")
 	if err != nil {
 		return 0, err
@@ -88,6 +94,21 @@ func findUploads(ctx context.Context, store backend.Store, o *GarbageOptions) (f
 		})
 	}
 	return found, nil
+}
+
+func findWords(ctx context.Context, store backend.Store, o *GarbageOptions) (found []Garbage, err error) {
+	err = listAll(ctx, store, layout.UnitsPrefix(""), func(obj backend.Object) {
+		unit, node, ok := layout.ParseDeletedKey(obj.Key)
+		if !ok || o.Now.Sub(obj.Modified) < o.OlderThan {
+			return
+		}
+		found = append(found, Garbage{
+			Kind: "deletion", Key: obj.Key, Node: node, Since: obj.Modified,
+			Why:    fmt.Sprintf("tells a node that %s was deleted, and it has not come", unit),
+			remove: func(ctx context.Context) error { return store.Delete(ctx, obj.Key) },
+		})
+	})
+	return found, err
 }
 
 func garbageOf(store backend.Store, a *AuditedUnit, o *GarbageOptions) (found []Garbage) {

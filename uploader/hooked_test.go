@@ -41,7 +41,10 @@ func (s *hooked) Get(ctx context.Context, key string, o backend.GetOptions) (io.
 	if s.terse {
 		obj.CRC32C, obj.HasCRC32C = 0, false
 	}
-	return &untilDone{r, ctx}, s.strip(obj), err
+	if err != nil {
+		return nil, obj, err
+	}
+	return &untilDone{r, ctx}, s.strip(obj), nil
 }
 
 func (s *hooked) Head(ctx context.Context, key string) (backend.Object, error) {

@@ -22,7 +22,7 @@ func (u *Uploader) mark() {
 		u.marking.Add(1)
 		u.start(func() {
 			defer u.marking.Add(-1)
-			err := u.putOpen(u.ctx, unit)
+			err := u.putOpen(u.ctx, unit, false)
 			if err != nil && u.ctx.Err() == nil {
 				u.log.Debug("cannot put an open marker yet", "unit", unit.Path, "err", err)
 				sleep(u.ctx, backoff(1, backend.Permanent(err)))
@@ -39,17 +39,28 @@ func (u *Uploader) ensureMarker(ctx context.Context, unit *cache.Unit) error {
 	if u.c.HasMarker(unit) {
 		return nil
 	}
-	return u.putOpen(ctx, unit)
+	return u.putOpen(ctx, unit, true)
 }
 
 // putOpen puts the marker, unless the unit has been committed or deleted meanwhile:
 // the lock on the marker's key keeps that apart from its deletion.
-func (u *Uploader) putOpen(ctx context.Context, unit *cache.Unit) error {
+// Where an earlier start had put it, it may have been deleted with the directory. busy: the
+// caller has the unit, from Due.
+func (u *Uploader) putOpen(ctx context.Context, unit *cache.Unit, busy bool) error {
 	unlock, err := u.paths.lock(ctx, layout.OpenKey(unit.Path, u.c.Node()))
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	before, err := u.c.MarkedBefore(unit)
+	if err != nil {
+		return err
+	}
+	if before {
+		if err := u.heedLocked(ctx, unit, busy); err != nil {
+			return err
+		}
+	}
 	anew, err := u.c.MarkedAnew(unit)
 	if err != nil {
 		return err

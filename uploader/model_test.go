@@ -36,6 +36,7 @@ type model struct {
 	modes map[string]uint32   // of those that were set since
 	by    map[string]*node    // on which node that was
 	past  map[string][]string // by checkpoint directory: the files it has had since the last commit
+	left  map[string][]string // and those that were renamed out of it since
 	dirty [2]bool
 	seq   int
 }
@@ -200,7 +201,7 @@ func TestModelOfTwoNodes(t *testing.T) {
 			rt.Fatal(err)
 		}
 		s := newFaulty()
-		m := &model{t: rt, store: s, files: map[string]string{}, modes: map[string]uint32{}, by: map[string]*node{}, past: map[string][]string{}}
+		m := &model{t: rt, store: s, files: map[string]string{}, modes: map[string]uint32{}, by: map[string]*node{}, past: map[string][]string{}, left: map[string][]string{}}
 		for i := range m.nodes {
 			m.nodes[i] = startNode(t, s, func(c *cache.Config) {
 				c.Dir = fmt.Sprintf("%s/%d", dir, i)

@@ -109,6 +109,7 @@ func (m *model) Rename(t *rapid.T) {
 
 func (m *model) rename(n *node, old, new string) {
 	m.there(n, old)
+	m.left[path.Dir(old)] = append(m.left[path.Dir(old)], path.Base(old))
 	n.walkTo(new)
 	if err := n.Rename(ctx, old, new, 0); err != nil {
 		m.t.Fatalf("rename %s %s: %v", old, new, err)

@@ -34,7 +34,7 @@ func (m *model) commit(i int) {
 		}
 	}
 	m.dirty[i] = false
-	m.past = map[string][]string{}
+	m.past, m.left = map[string][]string{}, map[string][]string{}
 	m.noteUnits()
 	time.Sleep(2 * n.cfg.ListTTL)
 }

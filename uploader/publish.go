@@ -21,6 +21,9 @@ func (u *Uploader) publish(ctx context.Context, s *sealedUnit) error {
 		if err := u.ensureMarker(ctx, s.Unit); err != nil {
 			return err
 		}
+		if err := u.heed(ctx, s.Unit, true); err != nil {
+			return err
+		}
 		if err := u.letClaim(s.Unit.Path); err != nil {
 			return err
 		}

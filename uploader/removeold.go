@@ -79,7 +79,12 @@ func (u *Uploader) everythingOf(ctx context.Context, unit string) (keys []string
 
 func (u *Uploader) objectsOf(ctx context.Context, unit string) (all []backend.Object, err error) {
 	for _, prefix := range []string{unit + "/", layout.UnitsPrefix(unit)} {
-		if err := listAll(ctx, u.store, prefix, func(o backend.Object) { all = append(all, o) }); err != nil {
+		err := listAll(ctx, u.store, prefix, func(o backend.Object) {
+			if _, node, ok := layout.ParseDeletedKey(o.Key); !ok || node == u.c.Node() { // what others are told is theirs
+				all = append(all, o)
+			}
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
