@@ -45,6 +45,8 @@ func parseAzure(authority, rawPath, query string) (Location, error) {
 	}
 	account, given := before, ""
 	switch name, suffix, ok := azureHost(host); {
+	case ok && !isHostPort(host):
+		return Location{}, errors.New("impossible host in the storage path: wanted abfs://container@account.dfs.core.windows.net/path")
 	case ok && hasUser:
 		l.Bucket, account, given = before, name, suffix
 	case ok:
@@ -59,17 +61,17 @@ func parseAzure(authority, rawPath, query string) (Location, error) {
 		l.Bucket = host
 	}
 	l.Prefix = path
-	return l, l.placeAzure(account, given)
+	return l, l.placeAzure(account, given, authority+rawPath)
 }
 
 // placeAzure checks the names, and puts what is known of the server into Params.
-func (l *Location) placeAzure(account, authority string) error {
+func (l *Location) placeAzure(account, authority, source string) error {
 	if l.Bucket == "" {
 		return errors.New("no container: abfs://container/path, or abfs://container@account.dfs.core.windows.net/path")
 	}
 	if !isContainer(l.Bucket) {
-		return fmt.Errorf("impossible container name %q: Azure's have 3 to 63 lower-case letters, digits and single '-', "+
-			"with a letter or digit at both ends", l.Bucket)
+		return fmt.Errorf("impossible container name%s: Azure's have 3 to 63 lower-case letters, digits and single '-', "+
+			"with a letter or digit at both ends", shown(l.Bucket, source))
 	}
 	if account != "" && !isAccount(account) {
 		return errors.New("impossible storage account name: Azure's have 3 to 24 lower-case letters and digits")
@@ -153,7 +155,7 @@ func isAccount(name string) bool {
 func authorityParam(value string) (string, error) {
 	value = strings.ToLower(value)
 	host, suffix := strings.CutPrefix(value, ".")
-	if isHostPort(host) && !strings.ContainsAny(host, "/?#@") && suffix != strings.Contains(host, ":") {
+	if isHostPort(host) && suffix != strings.Contains(host, ":") {
 		return value, nil
 	}
 	return "", errors.New("wanted a suffix such as .blob.core.windows.net, or host:port")

@@ -1,9 +1,9 @@
 package backend
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"path"
 	"slices"
@@ -36,7 +36,7 @@ func (l Location) String() string {
 		return u.String()
 	}
 	u := url.URL{Scheme: l.Scheme, Host: l.Bucket, Path: l.Path()}
-	if l.Scheme != "file" {
+	if l.Scheme != "file" && l.Bucket != "" {
 		u.Path = strings.TrimSuffix(u.Path, "/")
 	}
 	query := url.Values{}
@@ -182,9 +182,9 @@ func checkAuthority(scheme, authority, rawPath string) error {
 	case strings.Contains(authority, ":"):
 		return errors.New("a bucket has no port; an endpoint goes into endpoint_override=")
 	case !isBucket(authority):
-		return fmt.Errorf("impossible bucket name %q", authority)
+		return fmt.Errorf("impossible bucket name%s", shown(authority, rawPath))
 	case scheme == "gs" && (len(authority) < 3 || len(authority) > 222 || authority != strings.ToLower(authority)):
-		return fmt.Errorf("impossible bucket name %q: Google Cloud Storage's have 3 to 222 lower-case letters, digits, '-', '_' and '.'", authority)
+		return fmt.Errorf("impossible bucket name%s: Google Cloud Storage's have 3 to 222 lower-case letters, digits, '-', '_' and '.'", shown(authority, rawPath))
 	}
 	return nil
 }
@@ -203,12 +203,28 @@ var chainAdvice = map[string]string{
 
 // isHostPort takes a host or an address, with a port or without.
 func isHostPort(authority string) bool {
-	u, err := url.Parse("hdfs://" + authority)
-	if err != nil || u.Hostname() == "" || u.User != nil {
+	host, port := authority, "1"
+	if i := strings.LastIndexByte(authority, ':'); i >= 0 && !strings.HasSuffix(authority, "]") {
+		host, port = authority[:i], authority[i+1:]
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return false
 	}
-	port, err := strconv.Atoi(cmp.Or(u.Port(), "1"))
-	return err == nil && port > 0 && port < 65536 && !strings.HasSuffix(authority, ":")
+	if address, ok := strings.CutPrefix(host, "["); ok {
+		address, ok = strings.CutSuffix(address, "]")
+		ip, err := netip.ParseAddr(address)
+		return ok && err == nil && ip.Is6() && ip.Zone() == ""
+	}
+	return isBucket(host) // the same letters
+}
+
+// shown is a name as an error may repeat it: not if it may be a piece of a secret, one with
+// slashes in it that reaches up to an '@'.
+func shown(name string, source ...string) string {
+	if strings.Contains(strings.Join(source, ""), "@") {
+		return ""
+	}
+	return fmt.Sprintf(" %q", name)
 }
 
 // isBucket is wider than AWS's rules, since other servers' are.

@@ -180,6 +180,9 @@ var secretSources = []string{
 	"abfs://container:hunter2Secret@account.dfs.core.windows.net/path",
 	"abfs://container/p?sp=r&sv=2024-01-01&sig=hunter2Secret",
 	"az://container/p?account_key=hunter2Secret",
+	"abfs://hunter2Secret!/Key@container/path",
+	"s3://hunter2Secret!/Key@bucket/path",
+	"gs://hunter2Secret/Key@bucket/path",
 	"hunter2Secret://bucket",
 	"AKIA:" + secret,
 }
@@ -210,6 +213,8 @@ func FuzzParseLocation(f *testing.F) {
 	for _, seed := range append([]string{
 		"/data", "file:///a%20b", "s3://bucket/a/b?endpoint_override=http://localhost:9000&region=eu-west-1&scheme=http",
 		"gs://hunter2A", "abfs://c@acct.dfs.core.windows.net/p", "az://acct@h:1/cont/p?blob_storage_authority=.blob.x", "s3://b/%2e%2e/", "s3://b?path_style=1", "gs://b/p", "s3://b/a%2Fb", "s3://b/\xff", "s3://é/p",
+		"hdfs://", "hdfs:///", "hdfs://[::1]:8020/p", "hdfs://a b:1/p", "hdfs://u@h:9/p?replication=3", "plugin://p/x?a=b&a=c",
+		"abfs://c@a b.dfs.x/p", "abfs://h;x:1/cont/p", "abfs://[::1]:1/cont/p", "abfs://hunter2/Secret+Key@container/path",
 	}, secretSources...) {
 		f.Add(seed)
 	}

@@ -11,7 +11,8 @@ import (
 // written after the deletion stays, for it is of a checkpoint that is made anew under that name:
 // the deletion may have come to the store long after it was made. So a unit goes only if all of it
 // is older than the deletion, by what its files and the daemon itself remember; and whatever is
-// not simple stays.
+// not simple stays. So does a part whose publishing has begun: objects of it may be in the store,
+// put there after the deletion had looked, and it rolls forward.
 //
 // Crash argument: first the unit is torn, all of its files, and its seal goes, in one record; then
 // the files go one by one, then what the journal says of them. Kill in between: what is left is
@@ -30,6 +31,9 @@ func (c *Cache) GiveUp(u *Unit, deleted time.Time, busy bool) (gone bool, wait s
 	}
 	if c.mu.moving > 0 || c.isGoing(u.Path) || u.hands > 0 || u.busy && !busy {
 		return false, "was deleted on another node, and is in use", nil
+	}
+	if begun, err := c.hasBegun(u.Path); begun || err != nil {
+		return false, "", err
 	}
 	files, err := c.olderThan(u.Path, deleted)
 	if err != nil || files == nil {
@@ -101,6 +105,13 @@ func (c *Cache) forgetGivenUp(unit string) []op {
 	c.forget(unit)
 	c.names.forget(unit)
 	return ops
+}
+
+// hasBegun tells whether objects of what is to be published may be in the store already.
+func (c *Cache) hasBegun(unit string) (bool, error) {
+	var s sealRecord
+	_, err := c.journal.get(tableSeal, unit, &s)
+	return s.Publishing, err
 }
 
 // isEntangled tells whether more hangs on a unit than its own files: another unit below it, or

@@ -25,7 +25,11 @@ func (c *Cache) Seal(s *Snapshot, m *layout.Manifest) error {
 	if err := c.Same(s); err != nil {
 		return err
 	}
-	if err := c.journal.durably(put(tableSeal, s.Unit.Path, c.sealRecord(s, m))); err != nil {
+	begun, err := c.hasBegun(s.Unit.Path) // by an attempt before this one
+	if err != nil {
+		return err
+	}
+	if err := c.journal.durably(put(tableSeal, s.Unit.Path, c.sealRecord(s, m, begun))); err != nil {
 		return err
 	}
 	killpoint.At(killpoint.SealJournal)
@@ -33,8 +37,8 @@ func (c *Cache) Seal(s *Snapshot, m *layout.Manifest) error {
 	return nil
 }
 
-func (c *Cache) sealRecord(s *Snapshot, m *layout.Manifest) sealRecord {
-	r := sealRecord{Seq: c.Seq(s.Unit), Manifest: m}
+func (c *Cache) sealRecord(s *Snapshot, m *layout.Manifest, begun bool) sealRecord {
+	r := sealRecord{Seq: c.Seq(s.Unit), Manifest: m, Publishing: begun}
 	at := map[string]Identity{}
 	for _, f := range s.Files {
 		at[f.Rel] = f.ID
@@ -50,8 +54,7 @@ func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
 	if err := c.Same(s); err != nil {
 		return err
 	}
-	r := c.sealRecord(s, m)
-	r.Publishing = true
+	r := c.sealRecord(s, m, true)
 	if err := c.journal.durably(put(tableSeal, s.Unit.Path, r), put(tableOwn, s.Unit.Path, ownRecord{m.Generation, m.Removed})); err != nil {
 		return err
 	}

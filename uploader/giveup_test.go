@@ -2,8 +2,10 @@ package uploader
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,8 +23,14 @@ const givenUp = "run/checkpoint_000001"
 // and has written it longer ago than a deletion may seem to be older than it is.
 func half(t *testing.T, s backend.Store) (a, b *node) {
 	t.Helper()
+	return halfOn(t, s, s)
+}
+
+// halfOn is half with a way to the store of its own for b.
+func halfOn(t *testing.T, s, ofB backend.Store) (a, b *node) {
+	t.Helper()
 	a = startNode(t, s)
-	b = startNode(t, s, func(c *cache.Config) { c.Settle = time.Hour })
+	b = startNode(t, ofB, func(c *cache.Config) { c.Settle = time.Hour })
 	for _, n := range []*node{a, b} {
 		n.mkdir("run")
 		n.mkdir(givenUp)
@@ -281,6 +289,52 @@ func TestWhatIsLeftOfAPartThatWasGivenUpIsTorn(t *testing.T) {
 	eventually(t, "it is torn after a start", torn)
 	if got := objects(t, s); strings.Contains(got, "rank") {
 		t.Errorf("the store has %s", got)
+	}
+}
+
+// P3: a deletion that comes while another node publishes its part has taken some of it, and does
+// not know of what comes after it: that part goes on, be it that an attempt fails or the daemon dies.
+func TestPartThatIsBeingPublishedIsNotGivenUp(t *testing.T) {
+	for how, then := range map[string]func(b *node){
+		"the attempt fails": func(b *node) {},
+		"the daemon dies":   func(b *node) { b.restart() },
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			s := mem.New()
+			last := givenUp + "/sub/rank2"
+			var once sync.Once
+			reached, released := make(chan struct{}), make(chan struct{})
+			release := sync.OnceFunc(func() { close(released) })
+			ofB := backend.Intercept(s, func(ctx context.Context, op, key string, next func(context.Context) error) (err error) {
+				if op == backend.OpPut && strings.HasPrefix(key, givenUp+"/sub/") {
+					once.Do(func() {
+						close(reached)
+						err = errors.New("the answer is lost")
+					})
+					<-released
+				}
+				return errors.Join(next(ctx), err)
+			})
+			a, b := halfOn(t, s, ofB)
+			t.Cleanup(release)
+			b.write(last, "b")
+			eventually(t, "that is long ago", func() bool { return len(b.MarkedFor(3*(clockGrain+wordTakes))) == 1 })
+			committed := make(chan error)
+			go func() { committed <- b.up.Commit(ctx, []string{""}) }()
+			<-reached
+			a.removeAll(givenUp, "rank0")
+			must(a, a.commitAll())
+			release()
+			<-committed
+			then(b)
+			must(b, b.commitAll())
+			got := objects(t, s)
+			if !strings.Contains(got, givenUp+"/sub/rank1") || !strings.Contains(got, last) || b.missing(last) {
+				t.Errorf("the store has %s", got)
+			}
+			nothingBad(t, s)
+		})
 	}
 }
 
