@@ -192,9 +192,9 @@ func (f *fetches) sameAt(path string) time.Time {
 }
 
 // goingNow tells whether path is a file of its own that is dirty, or a commit of its unit is
-// under way, which compares what it keeps with the store itself. In a unit that is only dirty, other members are still what the store
-// has, and have to be compared like any clean file: a chmod of the copy of an old version
-// would otherwise bring it back.
+// under way, which compares what it keeps with the store itself. In a unit that is only dirty,
+// other members are still what the store has, and have to be compared like any clean file: a chmod
+// of the copy of an old version would otherwise bring it back.
 func (c *Cache) goingNow(path string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

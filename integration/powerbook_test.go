@@ -169,8 +169,9 @@ func touchedBy(list []promise, p string) bool {
 }
 
 // check holds what store and mount have, after a power cut and all uploads since, against
-// the book. before is the store as the power cut left it; held are units that are not in the store, with reason; sealed are units that status
-// called safe, and the number of calls in the ledger by then.
+// the book. before is the store as the power cut left it; held are units that are not in the
+// store, with reason; sealed are units that status called safe, and the number of calls in the
+// ledger by then.
 func (b *powerBook) check(before, after snapshot, local map[string]string, torn, held map[string]bool, sealed map[string]int) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for unit := range torn {
