@@ -10,6 +10,7 @@ import (
 
 // P5: a file that is made again while the store is still at the deletion of the one before it.
 func TestFileMadeAgainWhileItsDeletionIsUnderWayIsInTheStore(t *testing.T) {
+	t.Parallel()
 	for name, file := range map[string]string{"artifact": "run/notes", "tracker": "run/latest", "one-file checkpoint": "run/model.ckpt", "member": "run/checkpoint_000001/a"} {
 		t.Run(name, func(t *testing.T) {
 			s := newFaulty()

@@ -54,6 +54,7 @@ func arriving(t *testing.T) (n *node, s *hooked, content string, free func()) {
 
 // A deletion that a program was told of is not undone by what arrives after it.
 func TestFileDeletedWhileItIsFetchedStaysAway(t *testing.T) {
+	t.Parallel()
 	n, s, _, free := arriving(t)
 	if err := n.Unlink(ctx, "run/checkpoint_000000/f"); err != nil {
 		t.Fatal(err)
@@ -75,6 +76,7 @@ func TestFileDeletedWhileItIsFetchedStaysAway(t *testing.T) {
 
 // So it is if its object has been deleted before the rest of it is looked at.
 func TestFileThatArrivesAfterItsDeletionWasCarriedOutStaysAway(t *testing.T) {
+	t.Parallel()
 	n, s, _, free := arriving(t)
 	if err := n.Unlink(ctx, "run/checkpoint_000000/f"); err != nil {
 		t.Fatal(err)
@@ -90,6 +92,7 @@ func TestFileThatArrivesAfterItsDeletionWasCarriedOutStaysAway(t *testing.T) {
 }
 
 func TestFileRenamedWhileItIsFetchedHasOneName(t *testing.T) {
+	t.Parallel()
 	for _, to := range []string{"run/checkpoint_000000/h", "run/elsewhere"} {
 		n, s, content, free := arriving(t)
 		if err := n.Rename(ctx, "run/checkpoint_000000/f", to, 0); err != nil {
@@ -110,6 +113,7 @@ func TestFileRenamedWhileItIsFetchedHasOneName(t *testing.T) {
 }
 
 func TestDirectoryRenamedWhileAFileInItIsFetchedHasOneName(t *testing.T) {
+	t.Parallel()
 	n, s, content, free := arriving(t)
 	if err := n.Rename(ctx, "run/checkpoint_000000", "run/checkpoint_best", 0); err != nil {
 		t.Fatal(err)

@@ -34,6 +34,7 @@ func (l *sharedLog) String() string {
 
 // What was deleted by hand counts as evicted if the store has it. If not, that is told.
 func TestDeletedByHandBeforeItsUploadIsReported(t *testing.T) {
+	t.Parallel()
 	const told = "deleted from the cache directory before it was uploaded"
 	s := newFaulty()
 	log := &sharedLog{}
@@ -132,6 +133,7 @@ func TestWhatLeftASealedCheckpointIsNotCalledLost(t *testing.T) {
 
 // A sealed file that was only given another name under tree/ goes up under that.
 func TestRenamedByHandIsNotCalledLost(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	log := &sharedLog{}
 	n := startNode(t, s, func(c *cache.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })

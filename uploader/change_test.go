@@ -33,6 +33,7 @@ func (n *node) target(path string) string {
 // Lightning's last.ckpt and Composer's latest-rank0.pt are links: the node that has followed
 // one once follows the next one, too.
 func TestSymlinkThatAnotherNodeReplacesIsFollowedAnew(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	a.mkdir("run")
@@ -55,6 +56,7 @@ func (n *node) inTree(path string) bool {
 }
 
 func TestVanishedObjectTakesItsCleanCopyAlong(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	a.mkdir("run")

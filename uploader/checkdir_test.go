@@ -20,6 +20,7 @@ func checkDir(t *testing.T, n *node, repair bool) *cache.DirReport {
 }
 
 func TestFsckOfACacheDirectorySaysWhatWaitsAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	if _, err := cache.CheckDir(n.cfg.Dir, true); !errors.Is(err, cache.ErrLocked) {
@@ -50,6 +51,7 @@ func TestFsckOfACacheDirectorySaysWhatWaitsAndChangesNothing(t *testing.T) {
 }
 
 func TestFsckOfACacheDirectorySetsADamagedJournalAside(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(t *testing.T, journal string){
 		"a table": func(t *testing.T, journal string) {
 			list, _ := filepath.Glob(journal + "/*.sst")
@@ -111,6 +113,7 @@ func TestFsckOfACacheDirectorySetsADamagedJournalAside(t *testing.T) {
 
 // An older trainfs refuses what a newer one has written, says what to do, and changes nothing.
 func TestNewerFormatIsRefusedAndLeftAlone(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")

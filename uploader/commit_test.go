@@ -10,6 +10,7 @@ import (
 )
 
 func TestCheckpointArrivesByteForByte(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -31,6 +32,7 @@ func TestCheckpointArrivesByteForByte(t *testing.T) {
 }
 
 func TestArtifactAndEmptyDirectory(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -50,6 +52,7 @@ func TestArtifactAndEmptyDirectory(t *testing.T) {
 }
 
 func TestUnlinkAndRemoveCheckpoint(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -76,6 +79,7 @@ func TestUnlinkAndRemoveCheckpoint(t *testing.T) {
 }
 
 func TestRenameOfCommittedDirectoryCopiesInTheStore(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -105,6 +109,7 @@ func TestRenameOfCommittedDirectoryCopiesInTheStore(t *testing.T) {
 }
 
 func TestTrackerWaitsForWhatItNames(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -125,6 +130,7 @@ func TestTrackerWaitsForWhatItNames(t *testing.T) {
 }
 
 func TestRestartFindsEverythingClean(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")

@@ -28,6 +28,7 @@ func (n *node) unit(path string) (u cache.UnitStatus, ok bool) {
 }
 
 func TestOpenAtKillIsTornAndNeverPublished(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s, func(c *cache.Config) { c.Settle = time.Hour })
 	n.mkdir("run")
@@ -61,6 +62,7 @@ func TestOpenAtKillIsTornAndNeverPublished(t *testing.T) {
 }
 
 func TestClosedBeforeKillIsCommitted(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s, func(c *cache.Config) { c.Settle = time.Hour })
 	n.mkdir("run")
@@ -127,6 +129,7 @@ func TestPowerCutTearsWhatWasNotSealed(t *testing.T) {
 }
 
 func TestSealedSurvivesAPowerCut(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	s.Offline(false)
 	n := startNode(t, s, func(c *cache.Config) { c.BootID = "first" })
@@ -149,6 +152,7 @@ func TestSealedSurvivesAPowerCut(t *testing.T) {
 // I2: without the journal everything is looked at again, and what the store has is
 // recognised.
 func TestLostJournalLosesNothingAndOverwritesNothing(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -190,6 +194,7 @@ func TestLostJournalLosesNothingAndOverwritesNothing(t *testing.T) {
 
 // I3: a file that is missing from the tree was not deleted.
 func TestAbsenceIsNotDeletion(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -210,6 +215,7 @@ func TestAbsenceIsNotDeletion(t *testing.T) {
 }
 
 func TestDeletionSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -231,6 +237,7 @@ func TestDeletionSurvivesARestart(t *testing.T) {
 }
 
 func TestInterruptedUploadGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	s.FailAlways("publish_stage", errors.New("the network is gone"))
@@ -321,6 +328,7 @@ func (n *node) retryUntilKnown(f func() error) {
 
 // P6: half a file is half a file, also if it is the job that dies and not the daemon.
 func TestFileOfAKilledProgramIsTorn(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")

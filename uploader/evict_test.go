@@ -74,6 +74,7 @@ func TestFullCacheWithoutTheStoreGivesENOSPC(t *testing.T) {
 
 // I5: neither what is dirty, nor what is open, nor what is torn.
 func TestEvictOnlyWhatIsCommittedAndUnused(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -121,6 +122,7 @@ func TestEvictOnlyWhatIsCommittedAndUnused(t *testing.T) {
 
 // Readers never fail for lack of cache.
 func TestFileLargerThanTheCacheIsReadThroughAWindow(t *testing.T) {
+	t.Parallel()
 	n, want, _ := pair(t, 24<<20, func(c *cache.Config) { c.CacheSize = 8 << 20 })
 	if n.read("data/file") != want {
 		t.Error("content differs")
@@ -134,6 +136,7 @@ func TestFileLargerThanTheCacheIsReadThroughAWindow(t *testing.T) {
 }
 
 func TestAccountingSurvivesARestartAndDeletionsByHand(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -161,6 +164,7 @@ func TestAccountingSurvivesARestartAndDeletionsByHand(t *testing.T) {
 // What a file takes on the disk counts, not what it seems to be, and a file with two names
 // counts once; after a restart just as before.
 func TestAccountingOfSparseAndLinkedFilesSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -217,6 +221,7 @@ func TestAccountingOfSparseAndLinkedFilesSurvivesARestart(t *testing.T) {
 // P7: a file that is evicted at the moment at which it is renamed is renamed as one that is only in
 // the store.
 func TestFileThatIsEvictedWhileItIsRenamedIsThere(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")

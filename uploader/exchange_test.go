@@ -11,6 +11,7 @@ import (
 // P4: a tracker of which the store has an older version changes its name with another file. The
 // checkpoint that the store's version names is not deleted before the new one is there.
 func TestCheckpointThatTheStoresTrackerNamesOutlivesAnExchangeOfTheTracker(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	first, second := "run/checkpoint_000001", "run/checkpoint_000002"

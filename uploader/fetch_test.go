@@ -62,6 +62,7 @@ func TestRandomReadDoesNotWaitForSlowRequests(t *testing.T) {
 
 // A download that fails leaves nothing behind that later opens trip over.
 func TestFailedDownloadIsGoneOnWithFromWhereItBroke(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	want := big(6, 40<<20)
 	put(t, s, "f", want)
@@ -108,6 +109,7 @@ func put(t *testing.T, s backend.Store, key, content string) {
 // Never mixed bytes: whoever has the old object open gets an error, whoever opens it then
 // gets the new one, under another identity, as the kernel may hold the old one.
 func TestObjectReplacedInTheMiddleOfADownload(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	old, new := big(1, 40<<20), big(2, 40<<20)
 	put(t, s, "f", old)
@@ -139,6 +141,7 @@ func TestObjectReplacedInTheMiddleOfADownload(t *testing.T) {
 // A download that has failed keeps its blocks for the next one of the same object, and no
 // other's: whoever still has it open goes on reading them.
 func TestBlocksOfAFailedDownloadAreNotOverwrittenByAnotherObjects(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	old, new := big(1, 40<<20), big(2, 40<<20)
 	put(t, s, "f", old)
@@ -158,6 +161,7 @@ func TestBlocksOfAFailedDownloadAreNotOverwrittenByAnotherObjects(t *testing.T) 
 }
 
 func TestObjectDeletedInTheMiddleOfADownload(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	old := big(1, 40<<20)
 	put(t, s, "f", old)
@@ -178,6 +182,7 @@ func TestObjectDeletedInTheMiddleOfADownload(t *testing.T) {
 
 // Close-to-open: what is remembered of a name does not make an open fail.
 func TestOpenOfAnObjectThatWasReplacedSinceItWasListed(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 8 << 20} {
 		s := newFaulty()
 		put(t, s, "data/f", big(1, size))
@@ -192,6 +197,7 @@ func TestOpenOfAnObjectThatWasReplacedSinceItWasListed(t *testing.T) {
 }
 
 func TestBodiesThatEndEarlyOrStallAreFetchedAgain(t *testing.T) {
+	t.Parallel()
 	free := make(chan struct{})
 	defer close(free)
 	for name, shape := range map[string]func(io.ReadCloser) io.ReadCloser{

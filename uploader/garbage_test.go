@@ -10,6 +10,7 @@ import (
 
 // P3: that a node is dead is no reason to show the half of a checkpoint that it left.
 func TestGcKeepsMarkersThatHideHalfACheckpoint(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		state string
 		lost  []string // members whose objects are gone

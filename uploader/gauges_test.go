@@ -11,6 +11,7 @@ import (
 
 // P10 from outside: the gauges tell what waits, since when, and what somebody has to mend.
 func TestGaugesTellWhatIsNotCommitted(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -51,6 +52,7 @@ func TestGaugesTellWhatIsNotCommitted(t *testing.T) {
 // A log that stays open and is up to date is not old: the alert on the oldest uncommitted
 // unit would never end.
 func TestOpenLogThatIsUpToDateIsNotUncommitted(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, newFaulty())
 	n.mkdir("run")
 	h := n.open("run/result.json")

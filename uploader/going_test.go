@@ -16,6 +16,7 @@ import (
 // the two saw a file that is there, took the tombstone for one that it had carried out, and
 // the name came back. make crash has found it.
 func TestFileThatGoesWhileItsUploadBeginsStaysAway(t *testing.T) {
+	t.Parallel()
 	for how, away := range map[string]func(n *node, path string) error{
 		"unlink": func(n *node, path string) error { return n.Unlink(ctx, path) },
 		"rename": func(n *node, path string) error { return n.Rename(ctx, path, path+"-renamed", 0) },
@@ -87,6 +88,7 @@ func TestCommitOfAFileThatHasLostItsNameEnds(t *testing.T) {
 // P5: a directory that is removed or renamed while its marker goes up stays away. make stress has
 // found it.
 func TestDirectoryThatGoesWhileItsMarkerGoesUpStaysAway(t *testing.T) {
+	t.Parallel()
 	for how, want := range map[string]string{"removed": "run/other", "renamed": "run/e/ run/other"} {
 		t.Run(how, func(t *testing.T) {
 			s := newFaulty()

@@ -92,6 +92,7 @@ func (n *node) shows(path string) string {
 // What stands only in another node's manifest does not come back with the commit of its
 // removal, and nothing misses it; not after a restart and another commit either.
 func TestWhatAnotherNodesManifestNamesStaysRemoved(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	const unit = "run/checkpoint_000000"
@@ -141,6 +142,7 @@ func TestWhatAnotherNodesManifestNamesStaysRemoved(t *testing.T) {
 
 // A rename is a removal, too.
 func TestDirectoryOfAnotherNodesManifestStaysRenamed(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	const unit = "run/checkpoint_000000"
@@ -170,6 +172,7 @@ func TestDirectoryOfAnotherNodesManifestStaysRenamed(t *testing.T) {
 
 // What a node whose clock is ahead has said does not count for longer than it should.
 func TestNewestManifestIsTheOneThatTheStoreHasPutLast(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	const unit = "run/checkpoint_000000"

@@ -120,6 +120,7 @@ func damagedJournal(t *testing.T, killed bool, kind string, damage func([]byte) 
 
 // I3: a journal from a backup has deletions that were carried out long ago.
 func TestJournalPutBackFromACopyDeletesNothing(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n, other := startNode(t, s), startNode(t, s)
 	n.mkdir("run")

@@ -19,6 +19,7 @@ import (
 // P4: a checkpoint directory without a file is none yet. A kill between mkdir and the first
 // file must not make what comes after it wait for ever.
 func TestEmptyCheckpointDirectoryAtAKillHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -34,6 +35,7 @@ func TestEmptyCheckpointDirectoryAtAKillHoldsUpNobody(t *testing.T) {
 
 // P10: wait names the torn unit, and does not wait for what waits for that.
 func TestDeletionThatWaitsForATornUnitIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	n := startNode(t, newFaulty(), func(c *cache.Config) { c.Settle = time.Hour })
 	n.mkdir("run")
 	n.write("run/notes", "n")
@@ -54,6 +56,7 @@ func TestDeletionThatWaitsForATornUnitIsNotWaitedFor(t *testing.T) {
 // P5: a tracker that was open at a kill is a file after every start, and goes up once it is
 // written again.
 func TestTornTrackerGoesUpWhenWrittenAgainAfterTwoStarts(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -99,6 +102,7 @@ func (s *unanswered) Put(ctx context.Context, key string, c backend.Content, o b
 // the store does. What the program has written since must not be taken for a stranger's clash
 // with that, and set aside.
 func TestRewrittenWhileItsPutWasNotRecordedItGoesUpAfterAKill(t *testing.T) {
+	t.Parallel()
 	for name, file := range map[string]string{
 		"artifact": "run/notes", "tracker": "run/latest", "one-file checkpoint": "run/model.ckpt", "member": "run/checkpoint_000001/model",
 	} {

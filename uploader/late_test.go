@@ -48,6 +48,7 @@ func (s *lateStore) PublishStage(ctx context.Context, stage backend.Stage, parts
 // P5: a file is deleted while its last request is on its way, the daemon is killed, and the
 // store carries the request out after the next one has deleted the file.
 func TestFileDeletedBeforeAKillStaysAwayHoweverLateItsUploadEnds(t *testing.T) {
+	t.Parallel()
 	for name, file := range map[string]string{"artifact": "run/notes", "one-file checkpoint": "run/model.ckpt", "checkpoint": "run/checkpoint_000001/a"} {
 		t.Run(name, func(t *testing.T) {
 			s := &lateStore{Store: mem.New(), reached: make(chan struct{})}

@@ -22,6 +22,7 @@ func (n *node) unlink(paths ...string) {
 }
 
 func TestFileDeletedWhileItGoesUpStaysAway(t *testing.T) {
+	t.Parallel()
 	for name, file := range map[string]string{"artifact": "run/notes", "tracker": "run/latest", "one-file checkpoint": "run/model.ckpt"} {
 		t.Run(name, func(t *testing.T) {
 			s := newFaulty()
@@ -55,6 +56,7 @@ func TestFileDeletedWhileItGoesUpStaysAway(t *testing.T) {
 }
 
 func TestCheckpointDeletedWhileItIsPublishedStaysAway(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -82,6 +84,7 @@ func TestCheckpointDeletedWhileItIsPublishedStaysAway(t *testing.T) {
 // The commit of a directory, which is one of its mode and name alone, carries out nobody's
 // deletion.
 func TestCommitOfADirectoryForgetsNoDeletionInIt(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")

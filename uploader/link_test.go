@@ -58,6 +58,7 @@ func startLinked(t *testing.T, change ...func(*cache.Config)) (*node, *faulty.St
 // P4: what the link in the store names is there, though there is none here for a moment at
 // each step.
 func TestDeletionWaitsForTheLinkThatIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	for name, rotate := range rotations {
 		t.Run(name, func(t *testing.T) {
 			n, s := startLinked(t)
@@ -91,6 +92,7 @@ func TestDeletionWaitsForTheLinkThatIsMadeAnew(t *testing.T) {
 // The same over a start: the versions that are gone were in memory, what was deleted is in
 // the journal.
 func TestDeletionWaitsForTheLinkOverAStart(t *testing.T) {
+	t.Parallel()
 	for name, rotate := range rotations {
 		t.Run(name, func(t *testing.T) {
 			n, s := startLinked(t)
@@ -119,6 +121,7 @@ func TestDeletionWaitsForTheLinkOverAStart(t *testing.T) {
 
 // The same for a tracker that was written in place, before it is removed and made anew.
 func TestDeletionWaitsForATrackerThatIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -148,6 +151,7 @@ func TestDeletionWaitsForATrackerThatIsMadeAnew(t *testing.T) {
 
 // A link that is removed and not made again goes, and what waited for it goes too.
 func TestLinkThatIsRemovedGoes(t *testing.T) {
+	t.Parallel()
 	n, s := startLinked(t)
 	n.unlink(lastLink, "run/"+stepFile(1))
 	n.wait()
@@ -161,6 +165,7 @@ const remakeSettle = 3 * time.Second // as it comes
 // P4: a resume from the store finds a link at any moment, also while what the new one names
 // is on its way.
 func TestStoreHasALinkWhileItIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	n, s := startLinked(t, func(c *cache.Config) { c.Settle = remakeSettle })
 	s.FailAlways(backend.OpDelete, errors.New("a link is deleted, which is about to be made anew"))
 	before := s.Calls(backend.OpDelete)

@@ -73,6 +73,7 @@ func TestFileThatIsEvictedWhileItsOpenAsksTheStoreIsOpened(t *testing.T) {
 
 // P8: of many who open what another node has replaced, each gets the new one.
 func TestAllWhoOpenWhatAnotherNodeHasReplacedGetTheNewOne(t *testing.T) {
+	t.Parallel()
 	const path = "run/checkpoint_000000/f"
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
@@ -102,6 +103,7 @@ func TestAllWhoOpenWhatAnotherNodeHasReplacedGetTheNewOne(t *testing.T) {
 
 // P5: what is written to a file goes up, though the cache is emptied as it is opened.
 func TestWhatIsWrittenWhileTheCacheIsEmptiedIsNotLost(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s, func(c *cache.Config) { c.Settle = time.Hour })
 	n.mkdir("run")

@@ -87,6 +87,7 @@ func TestWhatIsRenamedOutOfACheckpointIsNotMissed(t *testing.T) {
 
 // Two checkpoints that exchange members wait for each other's copies, not for each other.
 func TestCheckpointsThatExchangeMembersAreCommitted(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	a.mkdir("run")
@@ -112,6 +113,7 @@ func TestCheckpointsThatExchangeMembersAreCommitted(t *testing.T) {
 // The object of the old name is there until the new one is, and until the manifest says
 // that it is gone.
 func TestRenamedOutOfACheckpointTheOldNameGoesLast(t *testing.T) {
+	t.Parallel()
 	const unit = "run/checkpoint_000000"
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
@@ -143,6 +145,7 @@ func TestRenamedOutOfACheckpointTheOldNameGoesLast(t *testing.T) {
 
 // What is renamed out of a checkpoint while that is published does not stay there.
 func TestRenamedOutOfACheckpointThatIsPublishedItIsNotThereTwice(t *testing.T) {
+	t.Parallel()
 	const unit = "run/checkpoint_000000"
 	for _, op := range []string{backend.OpPut, backend.OpPublishStage, backend.OpDelete} {
 		t.Run(op, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 // is, so that the object under the old name is all that the store has of it. It goes when the
 // checkpoint is whole, or is gone.
 func TestOldObjectOfATornCheckpointStaysUntilItIsWholeOrGone(t *testing.T) {
+	t.Parallel()
 	const old, unit = "run/new-checkpoint_000001", "run/checkpoint_000001"
 	for name, end := range map[string]struct {
 		comes func(n *node)

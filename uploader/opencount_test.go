@@ -11,6 +11,7 @@ import (
 // The kernel sends RELEASE when it likes, a rename that follows the close in between: the
 // soak found a checkpoint directory that counted as open for ever, and later ones before it.
 func TestRenameWhileAFileIsReleasedLeavesNothingOpen(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")

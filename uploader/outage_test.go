@@ -45,6 +45,7 @@ func TestOutageIsWaitedForOnce(t *testing.T) {
 // P7: a save goes on though the store is out of reach, under the directory's final name and
 // after a restart of the daemon too.
 func TestSaveGoesOnInAnOutageAfterRenameAndRestart(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s, func(c *cache.Config) { c.StoreTimeout, c.Settle = 100*time.Millisecond, time.Second })
 	n.mkdir("run")
@@ -76,6 +77,7 @@ func TestSaveGoesOnInAnOutageAfterRenameAndRestart(t *testing.T) {
 // P7: units whose uploads failed in an outage are tried again when it is over, not at the end of
 // their pauses; where the store answers all the while, a unit that fails keeps its pause.
 func TestUnitsAreTriedAgainOnceAnOutageIsOver(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s, func(c *cache.Config) { c.StoreTimeout = time.Second })
 	n.mkdir("run")

@@ -44,6 +44,7 @@ func booted(c *cache.Config) { c.BootID = "first" }
 
 // What was committed is right after a power cut, though the local copy is not.
 func TestPowerCutDamagesNothingThatWasCommitted(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s, booted), startNode(t, s, booted)
 	want := map[string]string{
@@ -80,6 +81,7 @@ func TestPowerCutDamagesNothingThatWasCommitted(t *testing.T) {
 
 // What a program has written and synced after the last commit is not taken for damage.
 func TestPowerCutKeepsWhatWasWrittenSince(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s, booted)
 	n.mkdir("run")
@@ -98,6 +100,7 @@ func TestPowerCutKeepsWhatWasWrittenSince(t *testing.T) {
 // P5: the disk can keep a rename that the journal has lost. The file, though older than what
 // was committed under that name, is not taken for a damaged copy of it.
 func TestPowerCutKeepsWhatWasRenamedOntoACommittedFile(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s, booted)
 	n.mkdir("run")
@@ -118,6 +121,7 @@ func TestPowerCutKeepsWhatWasRenamedOntoACommittedFile(t *testing.T) {
 
 // The table of open files is not synced: after a power cut it may be older than the seal.
 func TestPowerCutWithAnOldOpenTableLeavesTheSealedWhole(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	s.Offline(false)
 	n := startNode(t, s, booted)
@@ -167,6 +171,7 @@ func TestPowerCutThatTakesTheJournalPublishesNothingHalf(t *testing.T) {
 // P3: an open marker hides a checkpoint from other mounts. The power cut that takes what was
 // begun in a directory leaves nobody who would end it; the next start takes its marker away.
 func TestPowerCutLeavesNoOpenMarkerOfWhatItHasTaken(t *testing.T) {
+	t.Parallel()
 	for name, committed := range map[string]bool{"the whole directory": false, "a file that was added to a committed one": true} {
 		t.Run(name, func(t *testing.T) {
 			s := newFaulty()
@@ -199,6 +204,7 @@ func TestPowerCutLeavesNoOpenMarkerOfWhatItHasTaken(t *testing.T) {
 
 // P4: hold is for what other nodes are writing, not for our own upload.
 func TestTrackerNeverOvertakesItsOwnNodesCheckpoint(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.up.cfg.Hold = time.Millisecond
@@ -218,6 +224,7 @@ func TestTrackerNeverOvertakesItsOwnNodesCheckpoint(t *testing.T) {
 
 // P4: a kill does not change the order in which checkpoints were closed.
 func TestOrderSurvivesAKill(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	s.Offline(false)

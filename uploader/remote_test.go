@@ -32,6 +32,7 @@ func seeded(t *testing.T) (b *node, calls func(string) int, s func() string, get
 }
 
 func TestRenameOfRemoteDirectoryIsDoneInTheStore(t *testing.T) {
+	t.Parallel()
 	b, calls, objs, content := seeded(t)
 	if err := b.Rename(ctx, "run/checkpoint_000000", "run/checkpoint_best", 0); err != nil {
 		t.Fatal(err)
@@ -91,6 +92,7 @@ func TestRenamedRemoteCheckpointIsPublishedAtOnce(t *testing.T) {
 
 // What is done to a directory that is only in the store costs no download.
 func TestDirectoriesThatAreOnlyRemoteAreChangedWithoutTheirContent(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a := startNode(t, s)
 	for _, dir := range []string{"run", "run/logs", "run/logs/deep", "run/old"} {
@@ -136,6 +138,7 @@ func TestDirectoriesThatAreOnlyRemoteAreChangedWithoutTheirContent(t *testing.T)
 }
 
 func TestRenamedRemoteFileCanBeReadAndRenamedAgainBeforeItsCommit(t *testing.T) {
+	t.Parallel()
 	b, _, objs, _ := seeded(t)
 	st := b.Store().(interface {
 		FailAlways(string, error)
@@ -162,6 +165,7 @@ func TestRenamedRemoteFileCanBeReadAndRenamedAgainBeforeItsCommit(t *testing.T) 
 }
 
 func TestWritingToRemoteFiles(t *testing.T) {
+	t.Parallel()
 	b, calls, _, content := seeded(t)
 	gets := calls("get")
 	h, err := b.Open(ctx, "run/notes", unix.O_WRONLY|unix.O_TRUNC)
@@ -203,6 +207,7 @@ func TestWritingToRemoteFiles(t *testing.T) {
 }
 
 func TestRmdirOfRemoteDirectoryThatIsNotEmpty(t *testing.T) {
+	t.Parallel()
 	b, _, objs, _ := seeded(t)
 	if _, err := b.Lookup(ctx, "run/checkpoint_000000"); err != nil {
 		t.Fatal(err)
@@ -231,6 +236,7 @@ func TestRmdirOfRemoteDirectoryThatIsNotEmpty(t *testing.T) {
 
 // A commit that finds some of its files evicted still speaks of them.
 func TestManifestKeepsEvictedMembers(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -252,6 +258,7 @@ func TestManifestKeepsEvictedMembers(t *testing.T) {
 }
 
 func TestUnlinkOfOneMemberOnANodeThatHasNothingElseOfIt(t *testing.T) {
+	t.Parallel()
 	b, _, objs, _ := seeded(t)
 	if err := b.walkTo("run/checkpoint_000000/model"); err != nil {
 		t.Fatal(err)
@@ -267,6 +274,7 @@ func TestUnlinkOfOneMemberOnANodeThatHasNothingElseOfIt(t *testing.T) {
 
 // What is wrong in the store does not read as success, even if it was read as it came.
 func TestCorruptContentEndsInAnError(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a := startNode(t, s)
 	a.mkdir("run")
@@ -298,6 +306,7 @@ func TestCorruptContentEndsInAnError(t *testing.T) {
 // number: a directory that comes back under its old name, by way of another node, is no
 // less new for that.
 func TestRenamedOverEvictedFilesItIsCommitted(t *testing.T) {
+	t.Parallel()
 	st := newFaulty()
 	a, b := startNode(t, st), startNode(t, st)
 	const old, best = "run/checkpoint_000000", "run/checkpoint_best"

@@ -49,6 +49,7 @@ func (n *node) shut(h *cache.Handle) {
 }
 
 func TestReadersShareOneDownload(t *testing.T) {
+	t.Parallel()
 	const size = 40<<20 + 333
 	n, want, calls := pair(t, size)
 	var wg sync.WaitGroup
@@ -130,6 +131,7 @@ func TestFirstByteCostsAtMostThreeRequests(t *testing.T) {
 }
 
 func TestCorruptContentIsFetchedOnceMoreThenRefused(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	log := &sharedLog{}
 	a, b := startNode(t, s), startNode(t, s, func(c *cache.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
@@ -160,6 +162,7 @@ func TestCorruptContentIsFetchedOnceMoreThenRefused(t *testing.T) {
 }
 
 func TestBrokenStreamsAreTakenUpAgain(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	for i := range 6 {
 		s.Fail("get", 2+2*i, fmt.Errorf("connection reset"))
@@ -220,6 +223,7 @@ func TestReaderThatGivesUpStopsTheDownload(t *testing.T) {
 }
 
 func TestOpeningOneFilePrefetchesItsSiblings(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	a.mkdir("run")

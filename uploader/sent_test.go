@@ -15,6 +15,7 @@ var errLost = errors.New("the answer was lost")
 // P5: what a put has left whose answer was lost is this node's own, and newer content of the
 // file replaces it: it is not set aside as in a clash with another node.
 func TestFileWrittenAgainAfterALostAnswerReachesTheStore(t *testing.T) {
+	t.Parallel()
 	for name, unasked := range map[string]bool{"name seen to be free": false, "name made in an outage": true} {
 		for _, restart := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) { writtenAgain(t, unasked, restart) })

@@ -44,6 +44,7 @@ func (s *skewed) List(ctx context.Context, o backend.ListOptions) (backend.Page,
 // No two clocks need agree: not those of two nodes, nor a node's and the store's. One node's
 // clock is an hour behind the store's here, another's an hour ahead.
 func TestClocksNeedNotAgree(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	put(t, s, "data/theirs", "of another tool")
 	behind, ahead := startNode(t, &skewed{s, time.Hour}), startNode(t, &skewed{s, -time.Hour})

@@ -13,6 +13,7 @@ import (
 // P6: a daemon that dies before it has put its open marker finds a part of a checkpoint torn.
 // The parts of the other nodes do not show as the whole.
 func TestTornPartHidesTheCheckpointThoughTheDaemonDiedBeforeItsMarker(t *testing.T) {
+	t.Parallel()
 	const unit = "run/checkpoint_000000"
 	m := mem.New()
 	sb := faulty.New(m)

@@ -11,6 +11,7 @@ import (
 // A daemon that is killed between the tombstone of a file and its removal from the tree leaves
 // the file without its record: it is found in the store, and not sent again.
 func TestFileWhoseUnlinkAKillHasUndoneIsNotSentAgain(t *testing.T) {
+	t.Parallel()
 	for name, file := range map[string]string{"artifact": "run/notes", "member": "run/checkpoint_000001/a"} {
 		t.Run(name, func(t *testing.T) {
 			s := newFaulty()

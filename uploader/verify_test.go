@@ -132,6 +132,7 @@ func localNames(t *testing.T, n *node) (names []string) {
 }
 
 func TestVerifyFindsNothingWrongAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a := startNode(t, s)
 	a.checkpoint()
@@ -154,6 +155,7 @@ func TestVerifyFindsNothingWrongAndLeavesNothing(t *testing.T) {
 }
 
 func TestVerifyPathsMayBeFilesPartsAndOverlap(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a := startNode(t, s)
 	a.checkpoint()
@@ -182,6 +184,7 @@ func TestVerifyPathsMayBeFilesPartsAndOverlap(t *testing.T) {
 }
 
 func TestVerifyFindsWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	m := mem.New()
 	bad := &rot{m, map[string]string{}}
 	a := startNode(t, bad)
@@ -225,6 +228,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 
 // The directory has lost every object, but its manifest is there.
 func TestVerifyFindsCheckpointWithoutAnyObject(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a := startNode(t, s)
 	a.checkpoint()
@@ -276,6 +280,7 @@ func TestVerifyGoesByTheNewestManifestThatNamesAFile(t *testing.T) {
 }
 
 func TestVerifyOfWhatNobodyKnowsAChecksumOf(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, silent{s})
 	putRaw(t, s, "data/a", "somebody else's")
@@ -369,6 +374,7 @@ func TestVerifyLooksAgainAtWhatChangesMeanwhile(t *testing.T) {
 }
 
 func TestVerifyTellsAFileThatCannotBeReadFromAStoreThatIsGone(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a := startNode(t, s)
 	a.mkdir("run")
@@ -394,6 +400,7 @@ func TestVerifyTellsAFileThatCannotBeReadFromAStoreThatIsGone(t *testing.T) {
 
 // Issue 3, 5: no marker, no staging, no probing; and nobody may write.
 func TestReadOnlyNodeWritesNothingToTheStore(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a := startNode(t, s)
 	a.checkpoint()

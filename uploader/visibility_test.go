@@ -19,6 +19,7 @@ import (
 
 // P3, through a mount: at any moment another node sees all of a checkpoint or nothing.
 func TestCheckpointInvisibleElsewhereUntilCommitted(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	slow := func(c *cache.Config) { c.Settle = 500 * time.Millisecond }
 	a, b := startNode(t, s, slow), startNode(t, s, slow)
@@ -75,6 +76,7 @@ func TestCheckpointInvisibleElsewhereUntilCommitted(t *testing.T) {
 
 // P3, in the raw store: no object before the data of all has been uploaded.
 func TestNothingVisibleInTheStoreBeforeAllIsStaged(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -92,6 +94,7 @@ func TestNothingVisibleInTheStoreBeforeAllIsStaged(t *testing.T) {
 
 // P4: in the order of closing, though the later one is ready first.
 func TestCheckpointsPublishInTheOrderOfClosing(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -145,6 +148,7 @@ func TestTrackerAdvancesUnderLoad(t *testing.T) {
 // P4: a checkpoint is deleted in the store only after the tracker that no longer
 // names it.
 func TestDeletionWaitsForTheTracker(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -179,6 +183,7 @@ func TestDeletionWaitsForTheTracker(t *testing.T) {
 
 // P7: with the store out of reach local work goes on, and arrives later.
 func TestLocalWorkGoesOnWithoutTheStore(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s, func(c *cache.Config) { c.StoreTimeout = 100 * time.Millisecond })
 	n.mkdir("run")
@@ -233,6 +238,7 @@ func TestOtherNodeSeesCommitsAtOnce(t *testing.T) {
 }
 
 func TestAttributesSurviveTheTrip(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	a.mkdir("run")
@@ -287,6 +293,7 @@ func TestAttributesSurviveTheTrip(t *testing.T) {
 
 // An empty directory is no checkpoint yet, however long it stays so.
 func TestEmptyCheckpointIsNotPublishedByQuiet(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	a.mkdir("run")
@@ -321,6 +328,7 @@ func TestHostileKeysAreHiddenAndCounted(t *testing.T) {
 // P4: Tune's experiment state lies above the trial directories. It waits for what other
 // nodes still write in there, as a tracker beside its checkpoints does.
 func TestExperimentStateWaitsForOtherNodesInItsTrials(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	a, b := startNode(t, s), startNode(t, s)
 	const dir, state = "exp/trial/checkpoint_000001", "exp/experiment_state-1.json"
@@ -352,6 +360,7 @@ func TestExperimentStateWaitsForOtherNodesInItsTrials(t *testing.T) {
 // P4: a deletion that takes its time does not show in the store, file by file, before the
 // tracker that was closed before it began.
 func TestMembersGoAfterTheTrackerThatWasClosedBefore(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
@@ -386,6 +395,7 @@ func TestMembersGoAfterTheTrackerThatWasClosedBefore(t *testing.T) {
 // A checkpoint that a tracker names may lose a member all the same: neither waits for the
 // other for ever.
 func TestMemberOfANamedCheckpointGoesThoughTheTrackerIsNotPublished(t *testing.T) {
+	t.Parallel()
 	s := newFaulty()
 	n := startNode(t, s)
 	n.mkdir("run")
