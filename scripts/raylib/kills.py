@@ -5,6 +5,7 @@ import random
 
 from raylib import Failed
 from raylib.bucket import SNAPSHOT
+from raylib.faults import drain
 from raylib.node import TRAIN
 
 HOW = ("job", "job and daemons", "both nodes for good")
@@ -32,7 +33,7 @@ def kills(lab):
                 raise Failed(f"epoch {done} was in the bucket, and the newest checkpoint is of epoch {newest}")
             done = resume(lab, newest)
         lab.job("kills", epochs=done + 3).ends()
-        lab.drain()
+        drain(lab)
     lab.collect_garbage()  # uploads that the lost nodes have begun
     left = run.check_end(interrupted=True)
     lab.say(f"{lab.options.kills} kills, {watch.looks} looks at the bucket; left of interrupted reports: {left}")
@@ -62,5 +63,5 @@ def resume(lab, newest):
         if note["first"] != newest + 1:
             raise Failed(f"rank {note['rank']} resumed at epoch {note['first']}, the newest checkpoint is of {newest}")
     job.ends()
-    lab.drain()
+    drain(lab)  # what was being written at the kill stays torn
     return newest + 1
