@@ -175,7 +175,10 @@ func (h *Handle) release() {
 		u.touchNow()
 		u.said = was.said // asked for while it was still open
 		if !closed.IsZero() {
-			u.touched, u.hurried = later(was.touched, closed), was.hurried
+			u.touched = later(was.touched, closed)
+			if was.hurriedAt.After(u.touched) { // else that was while the file was being written
+				u.hurriedAt = was.hurriedAt
+			}
 		}
 		if c.cfg.Layout.Classify(path, false).Kind == layout.Checkpoint && c.mu.writers[path] == 0 {
 			c.mu.closed[path] = time.Now()

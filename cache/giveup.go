@@ -26,14 +26,11 @@ import (
 func (c *Cache) GiveUp(u *Unit, deleted time.Time, busy bool) (gone bool, wait string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.units[u.Path] != u || u.writers > 0 || !u.touched.Before(deleted) || c.isEntangled(u.Path) {
+	if c.mu.units[u.Path] != u || u.writers > 0 || !u.begun.IsZero() || !u.touched.Before(deleted) || c.isEntangled(u.Path) {
 		return false, "", nil
 	}
 	if c.mu.moving > 0 || c.isGoing(u.Path) || u.hands > 0 || u.busy && !busy {
 		return false, "was deleted on another node, and is in use", nil
-	}
-	if begun, err := c.hasBegun(u.Path); begun || err != nil {
-		return false, "", err
 	}
 	files, err := c.olderThan(u.Path, deleted)
 	if err != nil || files == nil {
@@ -105,13 +102,6 @@ func (c *Cache) forgetGivenUp(unit string) []op {
 	c.forget(unit)
 	c.names.forget(unit)
 	return ops
-}
-
-// hasBegun tells whether objects of what is to be published may be in the store already.
-func (c *Cache) hasBegun(unit string) (bool, error) {
-	var s sealRecord
-	_, err := c.journal.get(tableSeal, unit, &s)
-	return s.Publishing, err
 }
 
 // isEntangled tells whether more hangs on a unit than its own files: another unit below it, or

@@ -14,15 +14,16 @@ import (
 // trace to go by.
 func (r *recovery) tellMissing() error {
 	for unit, s := range r.seals {
-		missing, err := r.missingOf(unit, s)
-		if err != nil || len(missing) == 0 {
-			if err != nil {
-				return err
-			}
+		missing, moved, err := r.missingOf(unit, s)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			r.log.Warn("deleted from the cache directory before it was uploaded: it is lost", "unit", unit,
+				"path", missing[0], "files", len(missing))
+		} else if !moved {
 			continue
 		}
-		r.log.Warn("deleted from the cache directory before it was uploaded: it is lost", "unit", unit,
-			"path", missing[0], "files", len(missing))
 		if r.mu.units[unit] != nil || s.Publishing {
 			continue // the next seal replaces this one; of what was begun it says all
 		}
@@ -33,9 +34,10 @@ func (r *recovery) tellMissing() error {
 	return nil
 }
 
-func (r *recovery) missingOf(unit string, s sealRecord) (missing []string, err error) {
+// missingOf lists them; moved: some are in the tree under another name.
+func (r *recovery) missingOf(unit string, s sealRecord) (missing []string, moved bool, err error) {
 	if s.Manifest == nil || len(s.IDs) != len(s.Manifest.Files) || r.buried(unit) {
-		return nil, nil
+		return nil, false, nil
 	}
 	lost := map[string]Identity{}
 	for i, f := range s.Manifest.Files {
@@ -46,19 +48,20 @@ func (r *recovery) missingOf(unit string, s sealRecord) (missing []string, err e
 		var rec fileRecord
 		found, err := r.journal.get(tableFile, p, &rec)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if !found { // else it is one that was evicted
 			lost[p] = s.IDs[i]
 		}
 	}
 	if len(lost) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
+	all := len(lost)
 	if err := r.strikeMoved(lost); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return slices.Sorted(maps.Keys(lost)), nil
+	return slices.Sorted(maps.Keys(lost)), len(lost) < all, nil
 }
 
 // strikeMoved drops those that are in the tree under another name: renamed by hand, or through the

@@ -49,16 +49,24 @@ func (c *Cache) nextSeq() uint64 {
 	return c.mu.seq
 }
 
-// closedBefore compares when two units were last changed. What a start has found is older than
-// what was written since: the clock may have been set back.
+// closedBefore compares when two units were last changed, or what of them is in the store in part
+// was. It is a strict order of all units, so that none wait for each other. What a start has found
+// is older than what was written since: the clock may have been set back.
 func (u *Unit) closedBefore(o *Unit) bool {
 	if u.found != o.found {
 		return u.found
 	}
-	if !u.touched.Equal(o.touched) {
-		return u.touched.Before(o.touched)
+	if at, other := u.closedAt(), o.closedAt(); !at.Equal(other) {
+		return at.Before(other)
 	}
 	return u.Path < o.Path
+}
+
+func (u *Unit) closedAt() time.Time {
+	if !u.begun.IsZero() {
+		return u.begun
+	}
+	return u.touched
 }
 
 // comesBefore tells whether o, of the same trial, was closed before the checkpoint u, or what of
@@ -67,11 +75,11 @@ func (c *Cache) comesBefore(o, u *Unit, seq uint64) bool {
 	if o.publishing && o.seq < seq {
 		return true
 	}
-	if *o.place() != 0 {
-		return o.closedBefore(u)
-	}
-	if o.shrinking != 0 { // it is in the store, and is most likely about to go
+	if o.shrinking != 0 && (*o.place() == 0 || c.held(o) != "") { // it is in the store, and is most likely about to go
 		return false
+	}
+	if *o.place() != 0 || !o.begun.IsZero() {
+		return o.closedBefore(u)
 	}
 	if o.writers > 0 {
 		if last := c.closingSince(o); last.IsZero() || last.After(u.touched) {

@@ -25,11 +25,7 @@ func (c *Cache) Seal(s *Snapshot, m *layout.Manifest) error {
 	if err := c.Same(s); err != nil {
 		return err
 	}
-	begun, err := c.hasBegun(s.Unit.Path) // by an attempt before this one
-	if err != nil {
-		return err
-	}
-	if err := c.journal.durably(put(tableSeal, s.Unit.Path, c.sealRecord(s, m, begun))); err != nil {
+	if err := c.journal.durably(put(tableSeal, s.Unit.Path, c.sealRecord(s, m, c.hasBegun(s.Unit)))); err != nil {
 		return err
 	}
 	killpoint.At(killpoint.SealJournal)
@@ -54,6 +50,7 @@ func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
 	if err := c.Same(s); err != nil {
 		return err
 	}
+	c.begins(s.Unit)
 	r := c.sealRecord(s, m, true)
 	if err := c.journal.durably(put(tableSeal, s.Unit.Path, r), put(tableOwn, s.Unit.Path, ownRecord{m.Generation, m.Removed})); err != nil {
 		return err
@@ -66,6 +63,22 @@ func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
 	}
 	s.Unit.publishing, s.Unit.reopened, s.Unit.reclosed = true, false, 0
 	return nil
+}
+
+// begins says that from now on objects of the unit may be in the store.
+func (c *Cache) begins(u *Unit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u.begun.IsZero() { // else the store may have some of an attempt before, too
+		u.begun = u.touched
+	}
+}
+
+// hasBegun tells whether objects of what is not committed may be in the store.
+func (c *Cache) hasBegun(u *Unit) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !u.begun.IsZero()
 }
 
 // OwnRemoved is what the last manifest of a unit declares void in those of other nodes.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,9 @@ import (
 func (r *recovery) judge() error {
 	for _, u := range r.mu.units {
 		s, ok := r.seals[u.Path]
+		if ok && s.Publishing {
+			u.begun = sealedContent(s, u.touched)
+		}
 		if ok && r.fits(u, s) {
 			u.sealed, u.seq, u.state = true, s.Seq, StateSealed
 			u.said = true
@@ -47,6 +51,17 @@ func (r *recovery) judge() error {
 		}
 	}
 	return nil
+}
+
+// sealedContent is when what was sealed was last changed: at or before latest.
+func sealedContent(s sealRecord, latest time.Time) (at time.Time) {
+	for _, id := range s.IDs {
+		at = later(at, time.Unix(0, id.Mtime))
+	}
+	if at.IsZero() || at.After(latest) {
+		return latest
+	}
+	return at
 }
 
 const notSealed = "was not sealed when the machine went down"

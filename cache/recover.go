@@ -69,8 +69,12 @@ func (c *Cache) recover(ctx context.Context) error {
 			ops = append(ops, del(tableTorn, unit))
 			continue
 		}
-		st, err := c.tree.lstat(unit)
-		if u := c.touch(unit, err != nil || isDir(&st)); u != nil {
+		u := c.mu.units[unit]
+		if u == nil { // else it is as old as what was found of it
+			st, err := c.tree.lstat(unit)
+			u = c.touch(unit, err != nil || isDir(&st))
+		}
+		if u != nil {
 			c.tornNow(u)
 		}
 	}

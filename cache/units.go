@@ -29,12 +29,13 @@ type Unit struct {
 	reopened   bool      // written to while it was being published
 	reclosed   uint64    // and the place in that order of what was written
 	said       bool      // a commit signal was seen
-	hurried    bool      // a later checkpoint has begun in the trial
+	hurriedAt  time.Time // when a later checkpoint last began in the trial, if since it was touched; else zero
 	busy       bool      // the uploader has it, from Due to Release
 	hands      int       // and so have closes that wait for a file of it: TakeUp
 	tried      bool      // it has been in those hands since it was last committed
 	publishing bool
-	gone       bool // deleted, or renamed away
+	begun      time.Time // when the first content of which objects may be in the store, uncommitted, was closed; else zero
+	gone       bool      // deleted, or renamed away
 	sealed     bool
 	shrinking  uint64    // when it, committed, began to lose members, of which it has only lost some since; else 0
 	members    bool      // a file was made in the directory; an empty checkpoint is none yet
@@ -108,7 +109,7 @@ func (c *Cache) goesUp(class layout.Class) bool {
 func (c *Cache) hurryEarlier(later *Unit) {
 	for _, u := range c.mu.units {
 		if u != later && u.Class.Kind == layout.Checkpoint && u.Class.Trial == later.Class.Trial {
-			u.hurried = true
+			u.hurriedAt = time.Now()
 		}
 	}
 }
@@ -132,7 +133,7 @@ func (c *Cache) lookAgain(path string) {
 		was = *u
 	}
 	if u := c.touch(path, false); u != nil && !was.touched.IsZero() {
-		u.touched, u.found, u.said, u.hurried, u.shrinking = was.touched, was.found, was.said, was.hurried, was.shrinking
+		u.touched, u.found, u.said, u.hurriedAt, u.shrinking = was.touched, was.found, was.said, was.hurriedAt, was.shrinking
 		if !u.publishing {
 			u.seq = was.seq
 		}
@@ -155,7 +156,7 @@ func (u *Unit) touchNow() {
 	u.gen++
 	u.touched, u.found = time.Now(), false
 	u.bytes, u.done = 0, 0
-	u.said, u.hurried, u.sealed, u.unmarked = false, false, false, false
+	u.said, u.hurriedAt, u.sealed, u.unmarked = false, time.Time{}, false, false
 	u.shrinking = 0
 	u.nextTry = time.Time{}
 	u.reopened, u.reclosed = u.publishing, 0
@@ -197,7 +198,7 @@ func (c *Cache) closedAt(u *Unit) time.Time {
 		quiet = min(quiet, artifactSettle)
 	case u.shrinking != 0:
 		quiet *= shrinkSettles
-	case u.hurried:
+	case !u.hurriedAt.IsZero():
 		quiet = min(quiet, hurriedSettle)
 	}
 	if u.writers > 0 {

@@ -1,7 +1,10 @@
 package uploader
 
 import (
+	"context"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +39,113 @@ func inOrder(t *testing.T, n *node, s backend.Store, members ...string) {
 		}
 	}
 	n.wait()
+}
+
+// notOvertaken fails if the second comes while the first is not all there.
+func notOvertaken(t *testing.T, s backend.Store, long time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if strings.Contains(objects(t, s), closedSecond) {
+			t.Fatal("the second is in the store, and the first, closed before, is not")
+		}
+	}
+}
+
+// P4: the first is closed before the second, gets its place after it (the second is said to be
+// finished, quiet tells of the first), and is opened again while it is being published.
+func TestCheckpointOpenedAgainWhileItIsPublishedIsNotOvertaken(t *testing.T) {
+	t.Parallel()
+	s := newFaulty()
+	n := startNode(t, s, func(c *cache.Config) { c.Settle = time.Second; c.StoreTimeout = time.Hour })
+	n.mkdir("run")
+	n.mkdir(closedFirst)
+	n.mkdir(closedSecond)
+	n.write(closedSecond+"/model.pt", "content")
+	n.write(closedFirst+"/model.pt", big(1, 3<<20))
+	n.write(closedSecond+"/optimizer.pt", "content")
+	held := s.Hold(backend.OpPublishStage, 1)
+	defer held.Release()
+	if err := n.RequestCommit(ctx, closedSecond); err != nil {
+		t.Fatal(err)
+	}
+	<-held.Reached()
+	waitsForFirst(t, n, s)
+	h := n.open(closedFirst + "/log.txt")
+	notOvertaken(t, s, 2*time.Second)
+	n.closeHandle(h)
+	held.Release()
+	inOrder(t, n, s, "model.pt")
+}
+
+// P4: the publication of the first fails once, and it was opened again meanwhile, or the daemon was
+// killed: half of it is in the store.
+func TestCheckpointWhosePublicationFailsIsNotOvertaken(t *testing.T) {
+	for how, then := range map[string]func(t *testing.T, n *node, s backend.Store, fail func()){
+		"opened again": func(t *testing.T, n *node, s backend.Store, fail func()) {
+			h := n.open(closedFirst + "/log.txt")
+			fail()
+			notOvertaken(t, s, 2*time.Second)
+			n.closeHandle(h)
+		},
+		"written again before a start": func(t *testing.T, n *node, s backend.Store, fail func()) {
+			n.write(closedFirst+"/log.txt", "more")
+			n.stop()
+			fail()
+			n.restart()
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			s := mem.New()
+			reached, released := make(chan struct{}), make(chan struct{})
+			fail := sync.OnceFunc(func() { close(released) })
+			t.Cleanup(fail)
+			var once sync.Once
+			n := startNode(t, backend.Intercept(s, func(ctx context.Context, op, key string, next func(context.Context) error) (err error) {
+				if op == backend.OpPublishStage {
+					once.Do(func() {
+						close(reached)
+						<-released
+						err = errors.New("the answer is lost")
+					})
+				}
+				return errors.Join(next(ctx), err)
+			}), func(c *cache.Config) { c.StoreTimeout = time.Hour })
+			t.Cleanup(fail)
+			n.mkdir("run")
+			n.mkdir(closedFirst)
+			n.write(closedFirst+"/model.pt", big(1, 3<<20))
+			<-reached
+			n.mkdir(closedSecond)
+			n.write(closedSecond+"/model.pt", "content")
+			waitsForFirst(t, n, s)
+			then(t, n, s, fail)
+			inOrder(t, n, s, "model.pt", "log.txt")
+		})
+	}
+}
+
+// P6: a later checkpoint begins while a file of the first is being written. The program has not
+// finished the first, for all that this says: it gets all of settle, from that file's close.
+func TestCheckpointThatIsWrittenWhenALaterOneBeginsGetsAllOfSettle(t *testing.T) {
+	t.Parallel()
+	const settle = 4 * time.Second
+	s := mem.New()
+	n := startNode(t, s, func(c *cache.Config) { c.Settle = settle })
+	n.mkdir("run")
+	n.mkdir(closedFirst)
+	h := n.open(closedFirst + "/model.pt")
+	if _, err := h.File().WriteString("content"); err != nil {
+		t.Fatal(err)
+	}
+	n.mkdir(closedSecond)
+	n.write(closedSecond+"/model.pt", "content")
+	n.closeHandle(h)
+	closed := time.Now()
+	eventually(t, "the first is there", func() bool { return strings.Contains(objects(t, s), closedFirst) })
+	if took := time.Since(closed); took < settle {
+		t.Errorf("published %v after the close", took)
+	}
 }
 
 // P4: close(2) waits for FLUSH and not for RELEASE, which comes late on a busy machine.

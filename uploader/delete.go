@@ -151,7 +151,7 @@ func (u *Uploader) deleteUnit(ctx context.Context, unit string, made time.Time) 
 	for _, batch := range []struct {
 		keys []string
 		done killpoint.Step
-	}{{objects, killpoint.RmdirObjects}, {last, killpoint.RmdirUnits}, {[]string{own, unit + "/"}, killpoint.RmdirMarker}} {
+	}{{objects, killpoint.RmdirObjects}, {last, killpoint.RmdirUnits}, {[]string{own, unit + "/", layout.DeletedKey(unit, u.c.Node())}, killpoint.RmdirMarker}} {
 		if len(batch.keys) > 0 {
 			if err := u.store.Delete(ctx, batch.keys...); err != nil {
 				return err

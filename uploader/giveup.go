@@ -15,8 +15,9 @@ import (
 // before it takes that away: that it has, and how long ago a program here had removed it. A node
 // that is about to publish its part, or finds its marker gone, looks for such a word. If all of
 // its part is older than the removal, it gives it up (cache.GiveUp), and else it goes on, as in a
-// checkpoint that was made anew under that name. The word goes in both cases. That of a dead node
-// stays until trainfs gc takes it.
+// checkpoint that was made anew under that name. The word goes in both cases. That of a dead node,
+// or of one that has just published its part, stays until trainfs gc takes it; one that deletes the
+// directory as well takes its own along.
 //
 // A directory that its program took for an empty one, because it has seen nothing of others, is
 // none that it has deleted.

@@ -338,6 +338,56 @@ func TestPartThatIsBeingPublishedIsNotGivenUp(t *testing.T) {
 	}
 }
 
+// P3: what a kill has left half written goes with the deletion as well. It would keep its open
+// marker, and hide what is made anew under that name.
+func TestDeletionTakesATornPartAfterAStart(t *testing.T) {
+	t.Parallel()
+	s := newFaulty()
+	a, b := half(t, s)
+	h := b.open(givenUp + "/rank2")
+	if _, err := h.File().WriteString("half"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "that is long ago", func() bool { return len(b.MarkedFor(3*(clockGrain+wordTakes))) == 1 })
+	b.close() // the file is open: as after a kill
+	h.File().Close()
+	a.removeAll(givenUp, "rank0")
+	must(a, a.commitAll())
+	b.start()
+	nothingOf(t, s)
+	eventually(t, "b's part is gone from b", func() bool { return b.missing(givenUp) })
+	a.mkdir(givenUp)
+	a.write(givenUp+"/rank0", "new")
+	must(a, a.commitAll())
+	if c := startNode(t, s); c.missing(givenUp) {
+		t.Error("what a has made anew is hidden")
+	}
+}
+
+// Two nodes that delete a checkpoint at the same time leave no word.
+func TestTwoDeletionsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	s := newFaulty()
+	a, b := startNode(t, s), startNode(t, s)
+	for _, n := range []*node{a, b} {
+		n.mkdir("run")
+		n.mkdir(givenUp)
+	}
+	a.write(givenUp+"/rank0", "a")
+	b.write(givenUp+"/rank1", "b")
+	a.wait()
+	b.wait()
+	held := s.Hold(backend.OpDelete, 1)
+	defer held.Release()
+	b.removeAll(givenUp, "rank0", "rank1")
+	<-held.Reached() // its marker is there, and says deleting
+	a.removeAll(givenUp, "rank0", "rank1")
+	must(a, a.commitAll())
+	held.Release()
+	must(b, b.commitAll())
+	nothingOf(t, s)
+}
+
 // A store that is too slow for the age in a word gets none, and the deletion goes on.
 func TestDeletionDoesNotWaitForASlowWord(t *testing.T) {
 	t.Parallel()
