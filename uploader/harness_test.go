@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, left...)
 }
 
+// patience is how long a test waits for what is sure to come, beside others on a busy machine.
+const patience = time.Minute
+
 // node is one mount without the kernel: a cache and its uploader.
 type node struct {
 	*cache.Cache
@@ -154,7 +157,7 @@ func (n *node) wait(paths ...string) {
 	if len(paths) == 0 {
 		paths = []string{""}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := n.up.Wait(ctx, paths, nil); err != nil {
 		n.t.Fatalf("wait %v: %v\n%+v", paths, err, n.up.Status().Units)
@@ -197,7 +200,7 @@ func (n *node) missing(path string) bool {
 // eventually waits for a condition that another goroutine brings about.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if ok() {
 			return
 		}
