@@ -43,7 +43,7 @@ def figures(lab):
 
 
 def markdown(lab, rounds, load):
-    """Medians over all reports of all rounds; a ratio's range is that of the rounds' medians."""
+    """Medians over all reports of all rounds; a ratio is of the medians of one round, and the median of the rounds'."""
     o = lab.options
     command = f"scripts/ray figures --mib {o.mib} --epochs {o.epochs} --rounds {o.rounds}"
     out = [f"`{command}` on {machine.cpu_model()}, trainfs {machine.git_version(ROOT)}, versitygw {gateway.VERSION}, load average "
@@ -60,7 +60,6 @@ def markdown(lab, rounds, load):
 def ratio(rounds, place, base):
     if place == base:
         return ""
-    medians = [statistics.median(r[place]) / statistics.median(r[base]) for r in rounds]
-    every = [statistics.median([s for r in rounds for s in r[p]]) for p in (place, base)]
-    return f"{every[0] / every[1]:.2f} ({min(medians):.2f}..{max(medians):.2f})"
+    ratios = [statistics.median(r[place]) / statistics.median(r[base]) for r in rounds]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})"
 
