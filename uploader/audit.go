@@ -27,8 +27,7 @@ type AuditedUnit struct {
 	Missing  []string        `json:"missing,omitempty"`   // of them, keys that the store does not have, or not with this size
 	Problems []string        `json:"problems,omitempty"`  // manifests and markers that cannot be read
 
-	present int  // files that are there
-	void    bool // the manifests name nothing in it, and nothing is there
+	present int // files that are there
 	newest  time.Time
 }
 
@@ -139,9 +138,7 @@ func (a *AuditedUnit) compare(ctx context.Context, store backend.Store, said map
 	} else if !errors.Is(err, backend.ErrNotExist) {
 		return err
 	}
-	a.void = len(have) == 0
 	for path, f := range said {
-		a.void = a.void && path == "" && f.Type == layout.TypeDir // the directory itself
 		if f.Type == layout.TypeDir {
 			continue
 		}

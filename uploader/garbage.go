@@ -38,8 +38,7 @@ type Garbage struct {
 //     the store cannot tell. The marker stays where it hides half a checkpoint (P3): one that
 //     the node died deleting, or in the middle of a publish;
 //   - what nodes were told of deletions (giveup.go) and have not heeded in that time;
-//   - manifests of which no file is left, where nobody is at work: a node that was lost
-//     had deleted the files, and not the directory.
+//   - manifests of which no file is left, where nobody is at work.
 //
 // It calls report with each. Objects under their own names it never touches.
 func CollectGarbage(ctx context.Context, store backend.Store, o GarbageOptions, report func(Garbage)) (failed int, err error) {
@@ -132,14 +131,14 @@ func garbageOf(store backend.Store, a *AuditedUnit, o *GarbageOptions) (found []
 			Err: a.half(m),
 		})
 	}
-	if atWork > 0 || a.Files == 0 && !a.void || a.present > 0 || len(a.Problems) > 0 || o.Now.Sub(a.newest) < o.OlderThan {
+	if atWork > 0 || a.Files == 0 || a.present > 0 || len(a.Problems) > 0 || o.Now.Sub(a.newest) < o.OlderThan {
 		return found
 	}
 	for _, node := range a.Nodes {
 		key := layout.ManifestKey(a.Unit, node)
 		found = append(found, Garbage{
 			Kind: "manifest", Key: key, Node: node, Since: a.newest, remove: deleting(key),
-			Why: "none of the files that it names is there", // and it may name none any more
+			Why: "none of the files that it names is there",
 		})
 	}
 	return found

@@ -52,39 +52,3 @@ func TestGcKeepsMarkersThatHideHalfACheckpoint(t *testing.T) {
 		})
 	}
 }
-
-// A node that is lost between the last unlink of an rm -r and its rmdir leaves manifests that name
-// nothing. Those of a checkpoint that has an empty directory left do.
-func TestGcTakesManifestsThatNameNothing(t *testing.T) {
-	t.Parallel()
-	for name, below := range map[string]string{"nothing": "", "a directory": "/logs"} {
-		t.Run(name, func(t *testing.T) {
-			s := newFaulty()
-			n := startNode(t, s)
-			const unit = "run/checkpoint_000001"
-			n.mkdir("run")
-			n.mkdir(unit)
-			if below != "" {
-				n.mkdir(unit + below)
-			}
-			n.write(unit+"/a", "a")
-			n.wait()
-			if err := n.Unlink(ctx, unit+"/a"); err != nil {
-				t.Fatal(err)
-			}
-			must(n, n.commitAll())
-			manifest := layout.ManifestKey(unit, n.Node())
-			n.close()
-			if _, err := CollectGarbage(ctx, s, GarbageOptions{OlderThan: time.Hour}, func(g Garbage) { t.Errorf("too young: %+v", g) }); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := CollectGarbage(ctx, s, GarbageOptions{OlderThan: time.Hour, Now: time.Now().Add(2 * time.Hour)}, func(Garbage) {}); err != nil {
-				t.Fatal(err)
-			}
-			left := strings.Contains(strings.Join(allKeys(t, s), " "), manifest)
-			if left != (below != "") {
-				t.Errorf("the manifest is left: %v: %s", left, get(t, s, manifest))
-			}
-		})
-	}
-}
