@@ -220,8 +220,8 @@ func isHostPort(authority string) bool {
 
 // shown is a name as an error may repeat it: not if it may be a piece of a secret, one with
 // slashes in it that reaches up to an '@'.
-func shown(name string, source ...string) string {
-	if strings.Contains(strings.Join(source, ""), "@") {
+func shown(name, source string) string {
+	if strings.Contains(source, "@") {
 		return ""
 	}
 	return fmt.Sprintf(" %q", name)

@@ -50,7 +50,6 @@ func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
 	if err := c.Same(s); err != nil {
 		return err
 	}
-	c.begins(s.Unit)
 	r := c.sealRecord(s, m, true)
 	if err := c.journal.durably(put(tableSeal, s.Unit.Path, r), put(tableOwn, s.Unit.Path, ownRecord{m.Generation, m.Removed})); err != nil {
 		return err
@@ -62,16 +61,10 @@ func (c *Cache) BeginPublish(s *Snapshot, m *layout.Manifest) error {
 		return ErrReopened
 	}
 	s.Unit.publishing, s.Unit.reopened, s.Unit.reclosed = true, false, 0
-	return nil
-}
-
-// begins says that from now on objects of the unit may be in the store.
-func (c *Cache) begins(u *Unit) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if u.begun.IsZero() { // else the store may have some of an attempt before, too
-		u.begun = u.touched
+	if s.Unit.begun.IsZero() { // else the store may have some of an attempt before, too
+		s.Unit.begun = s.Unit.touched
 	}
+	return nil
 }
 
 // hasBegun tells whether objects of what is not committed may be in the store.

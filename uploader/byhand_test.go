@@ -164,3 +164,35 @@ func TestRenamedByHandIsNotCalledLost(t *testing.T) {
 		t.Errorf("in the store: %s", got)
 	}
 }
+
+// The next start but one does not miss it either, when the store alone has it.
+func TestOneFileCheckpointRenamedByHandIsNotCalledLostOnceItIsEvicted(t *testing.T) {
+	t.Parallel()
+	s := newFaulty()
+	log := &sharedLog{}
+	n := startNode(t, s, func(c *cache.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	const old, renamed = "run/epoch=1.ckpt", "run/best.ckpt"
+	n.mkdir("run")
+	n.wait()
+	s.Offline(false)
+	n.write(old, "content")
+	eventually(t, "it is sealed", func() bool { u, ok := n.unit(old); return ok && u.State != cache.StateDirty })
+	n.close()
+	inTree := func(p string) string { return filepath.Join(n.cfg.Dir, "tree", p) }
+	if err := os.Rename(inTree(old), inTree(renamed)); err != nil {
+		t.Fatal(err)
+	}
+	s.Online()
+	n.start()
+	n.wait()
+	if _, kept, err := n.Evict(ctx, []string{renamed}); err != nil || len(kept) > 0 {
+		t.Fatal(kept, err)
+	}
+	n.restart()
+	if strings.Contains(log.String(), "it is lost") {
+		t.Errorf("told:\n%s", log)
+	}
+	if got := n.read(renamed); got != "content" {
+		t.Errorf("it is %q", got)
+	}
+}

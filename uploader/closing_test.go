@@ -17,6 +17,18 @@ import (
 
 const closedFirst, closedSecond = "run/checkpoint_000001", "run/checkpoint_000002"
 
+// writesFirst has a file of the first checkpoint open, and written.
+func writesFirst(t *testing.T, n *node) *cache.Handle {
+	t.Helper()
+	n.mkdir("run")
+	n.mkdir(closedFirst)
+	h := n.open(closedFirst + "/model.pt")
+	if _, err := h.File().WriteString("content"); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
 // waitsForFirst waits until the second checkpoint says that it waits for the first.
 func waitsForFirst(t *testing.T, n *node, s backend.Store) {
 	t.Helper()
@@ -132,12 +144,7 @@ func TestCheckpointThatIsWrittenWhenALaterOneBeginsGetsAllOfSettle(t *testing.T)
 	const settle = 4 * time.Second
 	s := mem.New()
 	n := startNode(t, s, func(c *cache.Config) { c.Settle = settle })
-	n.mkdir("run")
-	n.mkdir(closedFirst)
-	h := n.open(closedFirst + "/model.pt")
-	if _, err := h.File().WriteString("content"); err != nil {
-		t.Fatal(err)
-	}
+	h := writesFirst(t, n)
 	n.mkdir(closedSecond)
 	n.write(closedSecond+"/model.pt", "content")
 	n.closeHandle(h)
@@ -153,12 +160,7 @@ func TestLateReleaseOfAnEarlierCheckpointLetsNoLaterOneOvertake(t *testing.T) {
 	t.Parallel()
 	s := mem.New()
 	n := startNode(t, s)
-	n.mkdir("run")
-	n.mkdir(closedFirst)
-	h := n.open(closedFirst + "/model.pt")
-	if _, err := h.File().WriteString("content"); err != nil {
-		t.Fatal(err)
-	}
+	h := writesFirst(t, n)
 	if err := h.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -187,12 +189,7 @@ func TestOpenFileOfAnEarlierCheckpointHoldsNoLaterOneBack(t *testing.T) {
 			t.Parallel()
 			s := mem.New()
 			n := startNode(t, s)
-			n.mkdir("run")
-			n.mkdir(closedFirst)
-			h := n.open(closedFirst + "/model.pt")
-			if _, err := h.File().WriteString("content"); err != nil {
-				t.Fatal(err)
-			}
+			h := writesFirst(t, n)
 			if err := h.Flush(ctx); err != nil {
 				t.Fatal(err)
 			}

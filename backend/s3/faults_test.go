@@ -1,7 +1,6 @@
 package s3_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -140,11 +139,23 @@ func TestAnOutageHealsWithoutAnotherOpen(t *testing.T) {
 	}
 }
 
+// meeting gives what returns once n have called it, and at once from then on.
+func meeting(n int) (meet func()) {
+	var here atomic.Int64
+	all := make(chan struct{})
+	return func() {
+		if here.Add(1) == int64(n) {
+			close(all)
+		}
+		<-all
+	}
+}
+
 // A firewall that has forgotten one connection has forgotten all. A server that answers no second
 // request on any connection is one.
 func TestIdleConnectionsAreNotUsedAgainWhenOneWasDead(t *testing.T) {
 	var mu sync.Mutex
-	used := map[string]int{}
+	used, meet := map[string]int{}, meeting(8)
 	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		used[r.RemoteAddr]++
@@ -154,7 +165,7 @@ func TestIdleConnectionsAreNotUsedAgainWhenOneWasDead(t *testing.T) {
 			<-r.Context().Done()
 			return
 		}
-		time.Sleep(50 * time.Millisecond) // so that several are open at the same time
+		meet() // so that all are open at the same time
 		w.Header().Set("ETag", `"x"`)
 	})
 	var all sync.WaitGroup
@@ -196,16 +207,17 @@ func TestConnectionsAreKeptUnlessAnAnswerIsLate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var mu sync.Mutex
-			used := map[string]int{}
+			used, meet, reached := map[string]int{}, meeting(2), make(chan struct{})
 			s := fake(t, func(w http.ResponseWriter, r *http.Request) {
 				mu.Lock()
 				used[r.RemoteAddr]++
 				mu.Unlock()
 				if strings.HasSuffix(r.URL.Path, "slow") {
+					close(reached)
 					<-r.Context().Done()
 					return
 				}
-				time.Sleep(50 * time.Millisecond) // so that both are open at the same time
+				meet() // so that both are open at the same time
 				w.Header().Set("ETag", `"x"`)
 			})
 			head := func() {
@@ -218,7 +230,7 @@ func TestConnectionsAreKeptUnlessAnAnswerIsLate(t *testing.T) {
 			both.Go(head)
 			both.Wait()
 			ctx, cancel := context.WithCancelCause(t.Context())
-			time.AfterFunc(50*time.Millisecond, func() { cancel(c.cause) })
+			go func() { <-reached; cancel(c.cause) }()
 			if _, err := s.Head(ctx, "slow"); err == nil {
 				t.Fatal("it was answered")
 			}
@@ -234,6 +246,21 @@ func TestConnectionsAreKeptUnlessAnAnswerIsLate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sentBody is all zeros, and tells when, asked for since, more than 1 MiB of it is on its way.
+type sentBody struct {
+	asked atomic.Bool
+	under chan struct{}
+	once  sync.Once
+}
+
+func (b *sentBody) ReadAt(p []byte, off int64) (int, error) {
+	clear(p)
+	if off >= 1<<20 && b.asked.Load() {
+		b.once.Do(func() { close(b.under) })
+	}
+	return len(p), nil
 }
 
 // A request that was given up does not arrive afterwards: a newer one may have replaced it.
@@ -254,10 +281,11 @@ func TestRequestThatWasGivenUpDoesNotArriveLater(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	body := make([]byte, 64<<20) // more than the buffers of both ends take
+	const size = 64 << 20 // more than the buffers of both ends take
+	body := &sentBody{under: make(chan struct{})}
 	go func() {
 		defer close(ended)
-		c := backend.Content{R: bytes.NewReader(body), Size: int64(len(body)), CRC32C: crc32c.Checksum(body)}
+		c := backend.Content{R: body, Size: size, CRC32C: crc32c.Checksum(make([]byte, size))}
 		_, _ = s.Put(ctx, "a", c, backend.PutOptions{})
 	}()
 	conn, err := l.Accept()
@@ -269,8 +297,9 @@ func TestRequestThatWasGivenUpDoesNotArriveLater(t *testing.T) {
 	if _, err := conn.Read(head); err != nil {
 		t.Fatal(err)
 	}
+	body.asked.Store(true)
 	fmt.Fprint(conn, "HTTP/1.1 100 Continue\r\n\r\n")
-	time.Sleep(300 * time.Millisecond) // the buffers fill up
+	<-body.under // way: the server reads none of it
 	cancel()
 	<-ended
 	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) {
