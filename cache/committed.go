@@ -149,7 +149,7 @@ func (c *Cache) settleTombs(s *Snapshot, done []Done) (ops []op) {
 // settled forgets a unit that is committed, unless it was touched meanwhile or is
 // still open. Callers hold mu.
 func (c *Cache) settled(u *Unit, gen uint64) {
-	u.publishing, u.begun, u.sealed, u.synced = false, time.Time{}, false, time.Now()
+	u.publishing, u.begun, u.found, u.sealed, u.synced = false, time.Time{}, false, false, time.Now()
 	if u.gen == gen && u.writers == 0 && len(u.versions) == 0 && c.mu.units[u.Path] == u {
 		u.state = StateCommitted
 		delete(c.mu.units, u.Path)

@@ -13,7 +13,8 @@ import (
 // close(2), and trainfs learns of it later: RELEASE comes some time after FLUSH, which close waits
 // for, and quiet tells only when it is over that nothing came after; another that was closed later may
 // be known to be finished before, because something says so. So they wait by when they were
-// closed, also for those that have no place yet.
+// closed, also for those that have no place yet. One of which objects may be in the store keeps that
+// time until it is committed, whatever is written in it meanwhile.
 
 // RELEASE comes so much later than FLUSH, at most, counted in heartbeats. What is still open then
 // is open somewhere: in a child that has inherited it, or mapped.
@@ -56,13 +57,13 @@ func (u *Unit) closedBefore(o *Unit) bool {
 	if u.found != o.found {
 		return u.found
 	}
-	if at, other := u.closedAt(), o.closedAt(); !at.Equal(other) {
+	if at, other := u.changedAt(), o.changedAt(); !at.Equal(other) {
 		return at.Before(other)
 	}
 	return u.Path < o.Path
 }
 
-func (u *Unit) closedAt() time.Time {
+func (u *Unit) changedAt() time.Time {
 	if !u.begun.IsZero() {
 		return u.begun
 	}

@@ -23,7 +23,7 @@ type Unit struct {
 	writers    int
 	since      time.Time
 	touched    time.Time // by a program; where a close is all that was seen, when that returned
-	found      bool      // by the start, and not touched since
+	found      bool      // by the start, and not touched since; or what has begun to be published was
 	synced     time.Time // last upload of a file that stays open
 	seq        uint64    // order of closing in this node; 0 while open
 	reopened   bool      // written to while it was being published
@@ -154,7 +154,7 @@ func (c *Cache) shrink(path string) {
 
 func (u *Unit) touchNow() {
 	u.gen++
-	u.touched, u.found = time.Now(), false
+	u.touched, u.found = time.Now(), u.found && !u.begun.IsZero()
 	u.bytes, u.done = 0, 0
 	u.said, u.hurriedAt, u.sealed, u.unmarked = false, time.Time{}, false, false
 	u.shrinking = 0

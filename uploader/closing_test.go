@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,46 +92,58 @@ func TestCheckpointOpenedAgainWhileItIsPublishedIsNotOvertaken(t *testing.T) {
 // P4: the publication of the first fails once, and it was opened again meanwhile, or the daemon was
 // killed: half of it is in the store.
 func TestCheckpointWhosePublicationFailsIsNotOvertaken(t *testing.T) {
-	for how, then := range map[string]func(t *testing.T, n *node, s backend.Store, fail func()){
-		"opened again": func(t *testing.T, n *node, s backend.Store, fail func()) {
+	for how, c := range map[string]struct {
+		times int32 // that it fails
+		then  func(t *testing.T, n *node, s backend.Store, begins, fail func())
+	}{
+		"opened again": {1, func(t *testing.T, n *node, s backend.Store, _, fail func()) {
 			h := n.open(closedFirst + "/log.txt")
 			fail()
 			notOvertaken(t, s, 2*time.Second)
 			n.closeHandle(h)
-		},
-		"written again before a start": func(t *testing.T, n *node, s backend.Store, fail func()) {
+		}},
+		"written again before a start": {1, func(_ *testing.T, n *node, _ backend.Store, _, fail func()) {
 			n.write(closedFirst+"/log.txt", "more")
 			n.stop()
 			fail()
 			n.restart()
-		},
+		}},
+		"written again after a start": {2, func(_ *testing.T, n *node, _ backend.Store, begins, fail func()) {
+			n.stop()
+			fail()
+			n.restart()
+			begins()
+			n.write(closedFirst+"/log.txt", "more")
+			fail()
+		}},
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			s := mem.New()
-			reached, released := make(chan struct{}), make(chan struct{})
-			fail := sync.OnceFunc(func() { close(released) })
-			t.Cleanup(fail)
-			var once sync.Once
+			begun, failed, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			var calls atomic.Int32
 			n := startNode(t, backend.Intercept(s, func(ctx context.Context, op, key string, next func(context.Context) error) (err error) {
-				if op == backend.OpPublishStage {
-					once.Do(func() {
-						close(reached)
-						<-released
-						err = errors.New("the answer is lost")
-					})
+				if op == backend.OpPublishStage && calls.Add(1) <= c.times {
+					for _, step := range []chan struct{}{begun, failed} {
+						select {
+						case <-step:
+						case <-ended:
+						}
+					}
+					err = errors.New("the answer is lost")
 				}
 				return errors.Join(next(ctx), err)
 			}), func(c *cache.Config) { c.StoreTimeout = time.Hour })
-			t.Cleanup(fail)
+			t.Cleanup(func() { close(ended) })
+			begins, fail := func() { begun <- struct{}{} }, func() { failed <- struct{}{} }
 			n.mkdir("run")
 			n.mkdir(closedFirst)
 			n.write(closedFirst+"/model.pt", big(1, 3<<20))
-			<-reached
+			begins()
 			n.mkdir(closedSecond)
 			n.write(closedSecond+"/model.pt", "content")
 			waitsForFirst(t, n, s)
-			then(t, n, s, fail)
+			c.then(t, n, s, begins, fail)
 			inOrder(t, n, s, "model.pt", "log.txt")
 		})
 	}
